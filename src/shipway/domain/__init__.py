@@ -1,0 +1,1 @@
+"""What shipway talks about: frozen data and rules, standard library only."""

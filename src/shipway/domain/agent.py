@@ -1,0 +1,48 @@
+"""The agent: what one has told the server of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from shipway.domain.ids import AgentId, QueueId, UserName
+
+SILENT_AFTER_MS = 60_000  # an agent not heard of for so long is shown as away
+
+
+class AgentState(StrEnum):
+    """What an agent is asked to do, by itself or by an admin."""
+
+    ACTIVE = "active"  # takes work
+    DRAINING = "draining"  # finishes what it has, takes nothing new
+    STOPPING = "stopping"  # asked to end
+    GONE = "gone"  # said goodbye
+
+
+class RunAs(StrEnum):
+    """Whose items an agent runs."""
+
+    SELF = "self"  # only those that its own shipway user submitted
+    SHARED = "shared"  # everybody's, all as the agent's OS user
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """A row of `agents`."""
+
+    id: AgentId
+    user: UserName
+    hostname: str
+    version: str
+    state: AgentState
+    queue_ids: tuple[QueueId, ...]
+    queues: tuple[str, ...]
+    resources: tuple[str, ...]
+    run_as: RunAs
+    slots: int  # -1: unlimited
+    used_slots: int
+    facts: Mapping[str, Any] = field(default_factory=dict)  # pythons, platform, schemas
+    created_at: int
+    seen_at: int

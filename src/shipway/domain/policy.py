@@ -1,0 +1,188 @@
+"""Rules of waiting and of loss: pure functions over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shipway.domain.agent import SILENT_AFTER_MS, Agent, AgentState, RunAs
+from shipway.domain.item import Event, Failure, FailureClass, Item, Stage, State
+from shipway.domain.queue import LOST_LIMIT, OnLost, Queue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """What becomes of an item whose lease ended without a report."""
+
+    event: Event
+    failure: Failure | None = None
+    lost: int = 0  # added to the item's lost_count
+    retries: int = 0  # added to its retry_count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One thing that keeps an item waiting, or says how it stands."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why an item stands as it does; its text is a sentence."""
+
+    sentence: str
+    reasons: tuple[Reason, ...]
+    position: int | None  # 1 is next; None once it does not wait any more
+    ahead: int
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def after_loss(item: Item, queue: Queue, *, why: str) -> Loss:
+    """Decide on an item whose agent was lost; `why` is a sentence for people."""
+    assert item.state in {State.LEASED, State.RUNNING}
+    if item.stop_requested_at is not None:
+        return Loss(event=Event.STOP)
+    if item.state is State.LEASED:
+        if item.lost_count >= LOST_LIMIT:
+            return _give_up(FailureClass.AGENT, f"lost {item.lost_count + 1} agents: {why}")
+        if item.attempt >= queue.max_attempts:
+            return _give_up(FailureClass.POISON, f"{item.attempt} attempts, the limit: {why}")
+        return Loss(event=Event.REQUEUE, lost=1)
+    may_retry = queue.on_lost is OnLost.RETRY and item.retry_count < queue.on_lost_retries
+    if may_retry and item.attempt < queue.max_attempts:
+        return Loss(event=Event.REQUEUE, retries=1)
+    reason = f"its agent was lost while it ran: {why}"
+    return Loss(
+        event=Event.GIVE_UP,
+        failure=Failure(stage=Stage.AGENT, failure_class=FailureClass.LOST, reason=reason),
+    )
+
+
+def after_return(item: Item, queue: Queue, failure: Failure | None) -> Loss:
+    """Decide on a lease that its agent gave back before the start gate."""
+    assert item.state is State.LEASED
+    if item.stop_requested_at is not None:
+        return Loss(event=Event.STOP)
+    if failure is not None and item.attempt >= queue.max_attempts:
+        return Loss(event=Event.GIVE_UP, failure=failure)
+    return Loss(event=Event.REQUEUE)
+
+
+def explain(
+    item: Item, queue: Queue, agents: Sequence[Agent], *, ahead: int, now: int
+) -> Explanation:
+    """Say why an item stands as it does, from what its queue's agents told of themselves."""
+    if item.state is not State.PENDING:
+        reason = _standing(item, now)
+        return Explanation(sentence=reason.text, reasons=(reason,), position=None, ahead=0)
+    reasons = tuple(_waiting(item, queue, agents, ahead=ahead, now=now))
+    return Explanation(
+        sentence=" ".join(reason.text for reason in reasons),
+        reasons=reasons,
+        position=ahead + 1,
+        ahead=ahead,
+    )
+
+
+def _give_up(failure_class: FailureClass, reason: str) -> Loss:
+    failure = Failure(stage=Stage.AGENT, failure_class=failure_class, reason=reason)
+    return Loss(event=Event.GIVE_UP, failure=failure, lost=1)
+
+
+def _standing(item: Item, now: int) -> Reason:
+    if item.deleted_at is not None:
+        return Reason(code="deleted", text="It was deleted.")
+    if item.state is State.LEASED:
+        return Reason(
+            code="leased",
+            text=f"Agent {item.lease_agent} prepares it: it fetches the source and makes the "
+            f"environment, for {_ago(item.leased_at, now)} so far.",
+        )
+    if item.state is State.RUNNING:
+        text = f"It runs on agent {item.lease_agent}, for {_ago(item.started_at, now)} so far."
+        if item.stop_requested_at is not None:
+            text += f" {item.stop_requested_by} asked for its end."
+        return Reason(code="running", text=text)
+    if item.state is State.STOPPED:
+        return Reason(code="stopped", text=f"It was stopped by {item.stop_requested_by}.")
+    if item.failure is not None:
+        return Reason(code="failed", text=f"It failed: {item.failure.reason}.")
+    return Reason(code="finished", text="It finished with exit code 0.")
+
+
+def _waiting(
+    item: Item, queue: Queue, agents: Sequence[Agent], *, ahead: int, now: int
+) -> list[Reason]:
+    reasons: list[Reason] = []
+    if queue.is_paused:
+        text = f"Queue {queue.name!r} is paused; 'shipway queue resume {queue.name}' starts it."
+        reasons.append(Reason(code="paused", text=text))
+    if item.attempt:
+        text = f"It waits again after {item.attempt} attempt{'s' * (item.attempt > 1)}."
+        reasons.append(Reason(code="requeued", text=text))
+    obstacle = _no_agent(item, queue, agents, now)
+    if obstacle is not None:
+        reasons.append(obstacle)
+        return reasons
+    if ahead:
+        text = f"{ahead} item{'s' * (ahead > 1)} of the same queue will be taken before it."
+        reasons.append(Reason(code="behind", text=text))
+    able = [agent for agent in agents if _fits(agent, item, now)]
+    if all(agent.slots >= 0 and agent.used_slots >= agent.slots for agent in able):
+        names = ", ".join(f"{a.hostname} ({a.used_slots} of {a.slots})" for a in able[:5])
+        reasons.append(Reason(code="full", text=f"Every slot is taken: {names}."))
+    if not reasons:
+        reasons.append(Reason(code="next", text="It is next: an agent is about to take it."))
+    return reasons
+
+
+def _no_agent(item: Item, queue: Queue, agents: Sequence[Agent], now: int) -> Reason | None:
+    alive = [agent for agent in agents if _is_live(agent, now)]
+    if not alive:
+        text = f"No agent serves queue {queue.name!r} now; start one: shipway agent -q {queue.name}"
+        return Reason(code="no_agent", text=text)
+    offering = [agent for agent in alive if item.resource in agent.resources]
+    if not offering:
+        offered = sorted({resource for agent in alive for resource in agent.resources})
+        return Reason(
+            code="resource",
+            text=f"No agent of queue {queue.name!r} offers the resource {item.resource!r} "
+            f"(offered: {', '.join(offered) or 'none'}).",
+        )
+    if not any(_may_run(agent, item) for agent in offering):
+        return Reason(
+            code="run_as",
+            text=f"The agents of queue {queue.name!r} run only their own users' items, and none "
+            f"of them is {item.submitted_by}'s; an agent with run_as 'shared' would take it.",
+        )
+    if not any(_fits(agent, item, now) for agent in agents):
+        return Reason(code="draining", text="Every agent that could take it is draining.")
+    return None
+
+
+def _fits(agent: Agent, item: Item, now: int) -> bool:
+    return (
+        _is_live(agent, now)
+        and agent.state is AgentState.ACTIVE
+        and item.resource in agent.resources
+        and _may_run(agent, item)
+    )
+
+
+def _may_run(agent: Agent, item: Item) -> bool:
+    return agent.run_as is RunAs.SHARED or agent.user == item.submitted_by
+
+
+def _is_live(agent: Agent, now: int) -> bool:
+    return agent.state is not AgentState.GONE and now - agent.seen_at < SILENT_AFTER_MS
+
+
+def _ago(since: int | None, now: int) -> str:
+    seconds = max(0, now - (since or now)) // 1000
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

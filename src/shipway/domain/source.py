@@ -1,0 +1,131 @@
+"""Checks a pinned source: a commit, a capsule or an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from shipway.domain.errors import Invalid
+from shipway.domain.git_address import check_ref, check_subdirectory, is_commit, parse_git_address
+from shipway.domain.ids import is_digest
+from shipway.domain.json_value import plain_mapping
+
+TEXT_LIMIT = 4096  # characters of an address, a ref, a path, an image
+
+
+class SourceKind(StrEnum):
+    """Where a launch's code comes from."""
+
+    GIT = "git"  # a commit of a remote repository
+    CAPSULE = "capsule"  # a tree that the submitter packed
+    IMAGE = "image"  # a container image, run as it is
+
+
+_PROTOCOLS = ("https", "ssh", "http")  # the agent's own policy narrows it
+_FIELDS = {
+    SourceKind.GIT: frozenset({"kind", "url", "commit", "ref", "subdirectory"}),
+    SourceKind.CAPSULE: frozenset(
+        {"kind", "digest", "tree", "size", "files", "subdirectory", "git"}
+    ),
+    SourceKind.IMAGE: frozenset({"kind", "image"}),
+}
+
+
+def check_source(value: object) -> dict[str, Any]:
+    """Return a plain copy of a pinned source; raise `Invalid` with the bad field's path."""
+    source = plain_mapping(value, "source")
+    known = ", ".join(SourceKind)
+    try:
+        kind = SourceKind(str(source.get("kind")))
+    except ValueError:
+        raise Invalid(
+            f"source.kind {source.get('kind')!r} is none of {known}",
+            field="source.kind",
+            value=source.get("kind"),
+        ) from None
+    for field in source:
+        if field not in _FIELDS[kind]:
+            raise Invalid(
+                f"source.{field} is no field of a {kind} source "
+                f"(known: {', '.join(sorted(_FIELDS[kind]))})",
+                field=f"source.{field}",
+                value=source[field],
+            )
+    if kind is SourceKind.GIT:
+        _check_git(source)
+    elif kind is SourceKind.CAPSULE:
+        _check_capsule(source)
+    else:
+        check_image(source.get("image"), field="source.image")
+    return source
+
+
+def check_image(value: object, *, field: str) -> str:
+    """Return an image's name: one word that does not begin with `-`."""
+    image = _check_text(value, field)
+    if any(char.isspace() for char in image):
+        raise Invalid(f"{field} {image[:80]!r} is not an image's name", field=field, value=image)
+    return image
+
+
+def _check_git(source: Mapping[str, Any]) -> None:
+    url = _check_text(source.get("url"), "source.url")
+    if parse_git_address(url, protocols=_PROTOCOLS).url != url:
+        raise Invalid(
+            f"source.url {url!r} has a fragment: name the directory as source.subdirectory",
+            field="source.url",
+            value=url,
+        )
+    commit = source.get("commit")
+    if not isinstance(commit, str) or not is_commit(commit):
+        raise Invalid(
+            f"source.commit {commit!r} is not a whole commit id of 40 or 64 hex digits",
+            field="source.commit",
+            value=commit,
+        )
+    if source.get("ref") is not None:
+        check_ref(_check_text(source["ref"], "source.ref"), field="source.ref")
+    _check_folder(source)
+
+
+def _check_capsule(source: Mapping[str, Any]) -> None:
+    digest = source.get("digest")
+    if not isinstance(digest, str) or not is_digest(digest):
+        raise Invalid(
+            f"source.digest {digest!r} is not a SHA-256 of 64 hex digits",
+            field="source.digest",
+            value=digest,
+        )
+    for field in ("size", "files"):
+        count = source.get(field, 0)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise Invalid(
+                f"source.{field} must be a number of 0 or more",
+                field=f"source.{field}",
+                value=count,
+            )
+    if source.get("git") is not None:
+        plain_mapping(source["git"], "source.git")
+    _check_folder(source)
+
+
+def _check_folder(source: Mapping[str, Any]) -> None:
+    folder = source.get("subdirectory")
+    if folder:
+        check_subdirectory(
+            _check_text(folder, "source.subdirectory"), field="source.subdirectory"
+        )
+
+
+def _check_text(value: object, field: str) -> str:
+    if not isinstance(value, str):
+        raise Invalid(f"{field} must be text, not {type(value).__name__}", field=field, value=value)
+    if not value or value.startswith("-") or not value.isprintable() or len(value) > TEXT_LIMIT:
+        raise Invalid(
+            f"{field} {value[:80]!r} must be 1 to {TEXT_LIMIT} printable characters and must not "
+            "begin with '-'",
+            field=field,
+            value=value,
+        )
+    return value

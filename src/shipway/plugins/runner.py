@@ -1,0 +1,85 @@
+"""What a runner plugin does: start programs on its resource and see them to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from shipway.domain.attempt import Ending, Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A program, ready to be started: everything is decided."""
+
+    item: str
+    attempt: int
+    token: str  # the lease's, so that a supervisor can renew it
+    argv: tuple[str, ...]  # argv[0] is an absolute path
+    env: Mapping[str, str]  # the whole environment
+    cwd: Path
+    folder: Path  # the attempt's own folder: spool, tmp, records
+    deadline: int  # ms on the boot clock: when the lease is no longer to be trusted
+    grace_s: float
+    run_limit_s: float | None
+    log_cap: int
+    args: Mapping[str, Any]  # resource_args of this resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatus:
+    """How one started program stands."""
+
+    item: str
+    attempt: int
+    token: str
+    handle: str
+    phase: Phase
+    ending: Ending | None = None  # set when ended
+    log_size: int = 0  # bytes of framed program log so far
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerContext:
+    """What the agent gives a runner when it opens it."""
+
+    home: Path  # the runner's own folder, kept across restarts
+    attempts: Path  # the folder of all attempts' folders
+    agent: str
+    slots: int  # programs at once
+    base_url: str  # for those that renew leases while the agent is away
+    key_file: Path
+    notify: Callable[[RunStatus], None]  # called from any thread when a program's phase changes
+
+
+class Runner(Protocol):
+    """Starts programs on one resource."""
+
+    resource: ClassVar[str]
+    outlives_agent: ClassVar[bool]  # its work goes on by itself and is found again by handle
+
+    def open(self, context: RunnerContext) -> list[RunStatus]:
+        """Begin, or find again what ran before; return all attempts known. Once per runner."""
+
+    def start(self, request: RunRequest) -> str:
+        """Start the program and return its handle; a second call for an attempt starts nothing."""
+
+    def renew(self, deadlines: Mapping[str, int]) -> None:
+        """Move deadlines (handle to ms on the boot clock); unknown handles are ignored."""
+
+    def stop(self, handle: str, *, grace_s: float, cause: str) -> None:
+        """End the whole tree: SIGTERM, grace, SIGKILL; a second call may shorten the grace."""
+
+    def status(self, handle: str) -> RunStatus | None:
+        """Return how it stands now, or None for one that was never started or was forgotten."""
+
+    def log(self, handle: str, offset: int, limit: int) -> bytes:
+        """Return framed program log from a byte offset; the same bytes each time."""
+
+    def forget(self, handle: str) -> None:
+        """Drop what is kept of an ended program; unknown handles are ignored."""
+
+    def close(self) -> None:
+        """Let go of it; started programs go on."""

@@ -1,0 +1,1 @@
+"""What shipway does: every rule and every permission, once."""

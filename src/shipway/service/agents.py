@@ -1,0 +1,116 @@
+"""Registers agents, shows them, and passes on what an admin asks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shipway.domain.actor import Actor, Role
+from shipway.domain.agent import Agent, AgentState, RunAs
+from shipway.domain.errors import Forbidden, Invalid, NotFound
+from shipway.domain.ids import AgentId
+from shipway.domain.names import check_name
+from shipway.service.access import AGENTS, READERS, WRITERS, missing, require
+from shipway.service.ports import Clock, Tx
+from shipway.service.queues import Queues
+from shipway.service.resources import Resources
+
+QUEUES_LIMIT = 64  # queues of one agent
+
+
+class Agents:
+    """Use cases of agents as things that people see."""
+
+    def __init__(self, *, clock: Clock, queues: Queues, resources: Resources) -> None:
+        self._clock = clock
+        self._queues = queues
+        self._resources = resources
+
+    def register(self, tx: Tx, actor: Actor, values: Mapping[str, Any]) -> Agent:
+        """Store what an agent says of itself; a second call with its id replaces it."""
+        require(actor, AGENTS, "register agents")
+        agent_id = AgentId(check_name(values.get("id"), field="id"))
+        known = tx.agents.get(agent_id)
+        if known is not None and known.user != actor.user:
+            raise Forbidden(f"agent {agent_id} was registered with a key of {known.user}")
+        names = _names(values, "queues")
+        if not names or len(names) > QUEUES_LIMIT:
+            raise Invalid(
+                f"an agent serves 1 to {QUEUES_LIMIT} queues", field="queues", value=len(names)
+            )
+        entity = values.get("entity")
+        queues = [self._queues.named(tx, actor, name, entity=entity) for name in names]
+        run_as = values.get("run_as") or RunAs.SELF
+        if run_as not in list(RunAs):
+            raise Invalid(
+                f"run_as {run_as!r} is not one of {', '.join(RunAs)}", field="run_as", value=run_as
+            )
+        slots = values.get("slots", 1)
+        if isinstance(slots, bool) or not isinstance(slots, int) or slots < -1 or slots == 0:
+            raise Invalid(
+                f"slots must be -1 (unlimited) or from 1 up, not {slots!r}",
+                field="slots",
+                value=slots,
+            )
+        facts = values.get("facts") or {}
+        now = self._clock.now()
+        agent = Agent(
+            id=agent_id,
+            user=actor.user,
+            hostname=str(values.get("hostname") or "")[:255],
+            version=str(values.get("version") or "")[:64],
+            state=AgentState.ACTIVE,
+            queue_ids=tuple(queue.id for queue in queues),
+            queues=tuple(queue.name for queue in queues),
+            resources=tuple(_names(values, "resources")),
+            run_as=RunAs(run_as),
+            slots=slots,
+            used_slots=known.used_slots if known else 0,
+            facts=dict(facts) if isinstance(facts, Mapping) else {},
+            created_at=known.created_at if known else now,
+            seen_at=now,
+        )
+        tx.agents.upsert(agent)
+        self._resources.learn(agent.facts.get("schemas") or {})
+        stored = tx.agents.get(agent_id)
+        assert stored is not None
+        return stored
+
+    def get(self, tx: Tx, actor: Actor, agent_id: str) -> Agent:
+        """Return an agent that serves a queue which the actor sees."""
+        require(actor, READERS | AGENTS, "see agents")
+        agent = tx.agents.get(AgentId(agent_id))
+        if agent is None or not self._sees(tx, actor, agent):
+            raise NotFound(missing(f"agent {agent_id!r}"))
+        return agent
+
+    def find(self, tx: Tx, actor: Actor) -> list[Agent]:
+        """Return the agents that serve queues which the actor sees."""
+        require(actor, READERS, "list agents")
+        return [agent for agent in tx.agents.find() if self._sees(tx, actor, agent)]
+
+    def ask(self, tx: Tx, actor: Actor, agent_id: str, state: AgentState) -> Agent:
+        """Ask an agent to drain, to go on or to end."""
+        agent = self.get(tx, actor, agent_id)
+        is_own = agent.user == actor.user
+        require(actor, WRITERS | (AGENTS if is_own else frozenset()), "change agents")
+        if not is_own and actor.role is not Role.ADMIN:
+            raise Forbidden(f"agent {agent.id} belongs to {agent.user}: only they and admins may")
+        changed = tx.agents.set_state(agent.id, state)
+        assert changed is not None
+        return changed
+
+    def _sees(self, tx: Tx, actor: Actor, agent: Agent) -> bool:
+        if actor.role is Role.ADMIN or agent.user == actor.user:
+            return True
+        queues = (tx.queues.get(queue_id) for queue_id in agent.queue_ids)
+        return any(q is not None and q.entity.casefold() == actor.entity.casefold() for q in queues)
+
+
+def _names(values: Mapping[str, Any], key: str) -> list[str]:
+    value = values.get(key)
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    if not is_list or not all(isinstance(name, str) for name in value or ()):
+        raise Invalid(f"{key} must be a list of names, not {value!r}", field=key, value=value)
+    assert value is not None
+    return list(dict.fromkeys(value))

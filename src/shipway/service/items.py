@@ -1,0 +1,319 @@
+"""Adds items to queues, shows them, and stops, deletes, retries them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from shipway.domain.actor import Actor, Role
+from shipway.domain.errors import Conflict, Exists, Forbidden, Invalid, KeyReused, NotFound
+from shipway.domain.ids import ItemId, Random, RunId, new_item_id, new_run_id
+from shipway.domain.item import TERMINAL, Event, Item, ItemEvent, Note, State
+from shipway.domain.launch_spec import Draft, LaunchSpec, complete
+from shipway.domain.names import DEFAULT_QUEUE
+from shipway.domain.policy import Explanation, explain
+from shipway.domain.queue import Priority, Queue, parse_priority
+from shipway.domain.run import Run
+from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require
+from shipway.service.jobs import Jobs
+from shipway.service.ports import Clock, ItemFilter, Move, Tx
+from shipway.service.queues import Queues
+from shipway.service.resources import Resources
+from shipway.service.runs import item_of_run
+
+KEY_LIMIT = 255  # characters of an idempotency key
+GRACE_LIMIT_S = 3600.0
+LIST_LIMIT = 1_000
+
+
+class Items:
+    """Use cases of queue items."""
+
+    def __init__(
+        self, *, clock: Clock, random: Random, queues: Queues, jobs: Jobs, resources: Resources
+    ) -> None:
+        self._clock = clock
+        self._random = random
+        self._queues = queues
+        self._jobs = jobs
+        self._resources = resources
+
+    def enqueue(self, tx: Tx, actor: Actor, draft: Draft, *, key: str | None) -> tuple[Item, bool]:
+        """Add an item with its run; False beside it where the idempotency key was known."""
+        require(actor, WRITERS, "add items")
+        job = self._jobs.get(tx, actor, draft.job) if draft.job is not None else None
+        original = self._original(tx, actor, draft.run) if draft.run is not None else None
+        below = job or original
+        entity = own_entity(actor, draft.entity or (below.entity if below else None))
+        body_hash = _body_hash(draft) if key is not None else None
+        if key is not None:
+            known = self._known(tx, entity, key, body_hash)
+            if known is not None:
+                return known, False
+        queue = self._queue(tx, actor, draft, entity)
+        spec = complete(
+            draft,
+            job=job,
+            original=original,
+            queue=queue,
+            run_id=RunId(draft.run_id) if draft.run_id else new_run_id(self._random),
+            entity=entity,
+            project=None,
+            author=draft.author or actor.user,
+            known_resources=sorted(self._resources.known(tx, draft.resource)),
+        )
+        self._check(tx, actor, spec, queue)
+        item = self._insert(tx, actor, spec, queue, key=key, body_hash=body_hash)
+        return item, True
+
+    def get(self, tx: Tx, actor: Actor, item_id: str) -> Item:
+        """Return an item, tombstones too."""
+        item = tx.items.get(ItemId(item_id))
+        if item is None or not _may_see(actor, item):
+            raise NotFound(missing(f"item {item_id!r}"))
+        check_sees(actor, item.entity, f"item {item_id!r}")
+        return item
+
+    def find(self, tx: Tx, actor: Actor, query: ItemFilter) -> list[Item]:
+        """Return items, newest first, of the entities that the actor sees."""
+        require(actor, READERS, "list items")
+        if actor.role is not Role.ADMIN:
+            if query.entity is not None:
+                check_sees(actor, query.entity, f"entity {query.entity!r}")
+            query = replace(query, entity=actor.entity)
+        return tx.items.find(replace(query, limit=min(query.limit, LIST_LIMIT)))
+
+    def events(self, tx: Tx, actor: Actor, item_id: str, *, after_seq: int = 0) -> list[ItemEvent]:
+        """Return what happened to an item, oldest first."""
+        self.get(tx, actor, item_id)
+        return tx.events.of_item(ItemId(item_id), after_seq=after_seq)
+
+    def explain(self, tx: Tx, actor: Actor, item_id: str) -> Explanation:
+        """Say why an item stands as it does."""
+        item = self.get(tx, actor, item_id)
+        queue = tx.queues.get(item.queue_id)
+        if queue is None:  # deleted since, so the item has ended
+            queue = Queue(
+                id=item.queue_id, entity=item.entity, project=item.project_queue,
+                name=item.queue, resource=item.resource,
+            )  # fmt: skip
+        ahead = tx.items.count_ahead(item) if item.state is State.PENDING else 0
+        agents = tx.agents.find(queue_id=item.queue_id)
+        return explain(item, queue, agents, ahead=ahead, now=self._clock.now())
+
+    def stop(self, tx: Tx, actor: Actor, item_id: str, *, grace_s: float | None = None) -> Item:
+        """Ask for an item's end; one that waits ends at once, an ended one stays as it is."""
+        item = self._changeable(tx, actor, item_id, "stop items")
+        if grace_s is not None and not 0 <= grace_s <= GRACE_LIMIT_S:
+            raise Invalid(
+                f"grace_s must be from 0 to {GRACE_LIMIT_S:.0f} seconds, not {grace_s!r}",
+                field="grace_s",
+                value=grace_s,
+            )
+        grace = _grace_of(item) if grace_s is None else grace_s
+        now = self._clock.now()
+        asked = tx.items.request_stop(item.id, by=actor.label, grace_s=grace, now=now)
+        if asked is None:
+            return item
+        self._note(tx, asked, Note.STOP_REQUEST.value, actor, {"grace_s": grace})
+        if asked.state is not State.PENDING:
+            return asked
+        moved = tx.leases.move(
+            Move(
+                item_id=item.id,
+                event=Event.STOP,
+                before=State.PENDING,
+                after=State.STOPPED,
+                token=None,
+                now=now,
+            )
+        )
+        if moved is None:
+            return asked
+        self._note(tx, moved, Event.STOP.value, actor, {})
+        return moved
+
+    def delete(self, tx: Tx, actor: Actor, item_id: str) -> Item:
+        """Stop an item and leave a tombstone; a second call changes nothing."""
+        item = self._changeable(tx, actor, item_id, "delete items")
+        if item.deleted_at is not None:
+            return item
+        if item.state not in TERMINAL:
+            self.stop(tx, actor, item_id)
+        gone = tx.items.amend(item.id, deleted_at=self._clock.now())
+        assert gone is not None
+        self._note(tx, gone, Note.DELETE.value, actor, {})
+        return gone
+
+    def set_priority(self, tx: Tx, actor: Actor, item_id: str, value: object) -> Item:
+        """Change the priority of an item that still waits."""
+        item = self._changeable(tx, actor, item_id, "change priorities")
+        if item.state is not State.PENDING:
+            raise Conflict(f"item {item.id} is {item.state}: only a pending one has an order")
+        priority = parse_priority(value)
+        queue = tx.queues.get(item.queue_id)
+        assert queue is not None
+        _check_critical(actor, queue, priority)
+        changed = tx.items.amend(item.id, priority=priority, rank=_rank(queue, priority))
+        assert changed is not None
+        self._note(tx, changed, Note.PRIORITY.value, actor, {"priority": priority.name.lower()})
+        return changed
+
+    def retry(self, tx: Tx, actor: Actor, item_id: str, *, key: str | None = None) -> Item:
+        """Add an ended item again, as it was, with a run of its own."""
+        old = self._changeable(tx, actor, item_id, "retry items")
+        if old.state not in TERMINAL:
+            raise Conflict(f"item {old.id} is {old.state}: stop it first, or wait for its end")
+        if key is not None and (known := self._known(tx, old.entity, key, f"retry:{old.id}")):
+            return known
+        queue = tx.queues.get(old.queue_id)
+        if queue is None:
+            raise NotFound(f"queue {old.queue!r} of item {old.id} was deleted")
+        before = LaunchSpec.from_json(json.loads(old.spec))
+        spec = replace(before, run_id=new_run_id(self._random))
+        return self._insert(
+            tx, actor, spec, queue, key=key, body_hash=f"retry:{old.id}", retry_of=old
+        )
+
+    def _known(self, tx: Tx, entity: str, key: str, body_hash: str | None) -> Item | None:
+        if not key or len(key) > KEY_LIMIT or not key.isprintable():
+            raise Invalid(
+                f"an idempotency key has 1 to {KEY_LIMIT} printable characters",
+                field="idempotency_key",
+                value=key,
+            )
+        known = tx.items.by_key(entity, key)
+        if known is not None and known.body_hash != body_hash:
+            raise KeyReused(
+                f"idempotency key {key!r} was used for item {known.id} with another body",
+                details={"item": known.id},
+            )
+        return known
+
+    def _original(self, tx: Tx, actor: Actor, path: str) -> LaunchSpec:
+        item = item_of_run(tx, actor, path)
+        return LaunchSpec.from_json(json.loads(item.spec))
+
+    def _queue(self, tx: Tx, actor: Actor, draft: Draft, entity: str) -> Queue:
+        return self._queues.named(
+            tx,
+            actor,
+            draft.queue or DEFAULT_QUEUE,
+            entity=draft.queue_entity or entity,
+            project=draft.project_queue,
+        )
+
+    def _check(self, tx: Tx, actor: Actor, spec: LaunchSpec, queue: Queue) -> None:
+        _check_critical(actor, queue, Priority(spec.priority))
+        for resource, values in spec.resource_args.items():
+            self._resources.check_args(resource, values, path=f"resource_args.{resource}")
+        if spec.source["kind"] == "capsule":
+            digest = spec.source["digest"]
+            if tx.blobs.size(actor.entity, digest) is None and spec.run is None:
+                raise Invalid(
+                    f"the capsule {digest} was not uploaded: upload its manifest and files first",
+                    field="source.digest",
+                    value=digest,
+                )
+
+    def _insert(
+        self, tx: Tx, actor: Actor, spec: LaunchSpec, queue: Queue, *,
+        key: str | None, body_hash: str | None, retry_of: Item | None = None,
+    ) -> Item:  # fmt: skip
+        now = self._clock.now()
+        priority = Priority(spec.priority)
+        item = Item(
+            seq=0,
+            id=new_item_id(now, self._random),
+            queue_id=queue.id,
+            queue=queue.name,
+            project_queue=queue.project,
+            entity=spec.entity,
+            project=spec.project,
+            run_id=RunId(spec.run_id),
+            name=spec.name,
+            author=spec.author,
+            submitted_by=actor.user,
+            sweep_id=spec.sweep_id,
+            priority=priority,
+            rank=_rank(queue, priority),
+            resource=spec.resource,
+            spec=spec.dumps(),
+            state=State.PENDING,
+            created_at=now,
+            lock_digest=retry_of.lock_digest if retry_of else None,
+            retry_of=retry_of.id if retry_of else None,
+            idempotency_key=key,
+            body_hash=body_hash if key is not None else None,
+        )
+        self._insert_run(tx, item, spec)
+        stored = tx.items.insert(item)
+        self._note(tx, stored, Note.ENQUEUE.value, actor, {})
+        return stored
+
+    def _insert_run(self, tx: Tx, item: Item, spec: LaunchSpec) -> None:
+        run = Run(
+            seq=0,
+            id=item.run_id,
+            entity=item.entity,
+            project=item.project,
+            name=item.name,
+            item_id=item.id,
+            created_at=item.created_at,
+            config=spec.run_config,
+        )
+        try:
+            tx.runs.insert(run)
+        except Exists:
+            raise Exists(
+                f"run id {item.run_id!r} is used already in {item.entity}/{item.project}: "
+                "choose another, or none",
+                details={"field": "run_id", "value": item.run_id},
+            ) from None
+
+    def _changeable(self, tx: Tx, actor: Actor, item_id: str, what: str) -> Item:
+        item = self.get(tx, actor, item_id)
+        require(actor, WRITERS, what)
+        return item
+
+    def _note(self, tx: Tx, item: Item, name: str, actor: Actor, data: Mapping[str, Any]) -> None:
+        tx.events.append(
+            ItemEvent(
+                seq=0,
+                item_id=item.id,
+                queue_id=item.queue_id,
+                event=name,
+                state=item.state,
+                attempt=item.attempt,
+                actor=actor.label,
+                at=self._clock.now(),
+                data=data,
+            )
+        )
+
+
+def _may_see(actor: Actor, item: Item) -> bool:
+    return actor.role is not Role.JOB or actor.item_id == item.id
+
+
+def _check_critical(actor: Actor, queue: Queue, priority: Priority) -> None:
+    is_kept = queue.is_critical_for_admins and priority is Priority.CRITICAL
+    if is_kept and actor.role is not Role.ADMIN:
+        raise Forbidden(f"queue {queue.name!r} keeps priority 'critical' to admins; 'high' is free")
+
+
+def _rank(queue: Queue, priority: Priority) -> int:
+    return int(priority) if queue.has_priorities else int(Priority.MEDIUM)
+
+
+def _grace_of(item: Item) -> float:
+    args = json.loads(item.spec).get("resource_args", {}).get(item.resource, {})
+    return float(args.get("grace_s", 10))
+
+
+def _body_hash(draft: Draft) -> str:
+    text = json.dumps(draft.to_json(), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,155 @@
+"""Shows runs, and takes what they report: config, summary, history, files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from shipway.domain.actor import Actor, Role
+from shipway.domain.errors import Forbidden, Invalid, NotFound
+from shipway.domain.ids import Digest, RunId, is_digest
+from shipway.domain.item import Item
+from shipway.domain.run import Run, RunFile, RunState, state_of
+from shipway.service.access import READERS, WRITERS, check_sees, missing, require
+from shipway.service.ports import Clock, Tx
+
+LIST_LIMIT = 1_000
+HISTORY_LIMIT = 10_000  # rows in one answer
+ROWS_LIMIT = 1_000  # rows in one report
+PATH_LIMIT = 1_024  # characters of a file's path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run with what its item says of it."""
+
+    run: Run
+    state: RunState
+    item: Item | None
+
+
+class Runs:
+    """Use cases of runs."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+
+    def get(self, tx: Tx, actor: Actor, entity: str, project: str, run_id: str) -> RunView:
+        """Return a run; one whose item no agent took yet has not come to be."""
+        path = f"run {entity}/{project}/{run_id}"
+        check_sees(actor, entity, path)
+        run = tx.runs.get(entity, project, RunId(run_id))
+        if run is None:
+            raise NotFound(missing(path))
+        view = _view(tx, run)
+        if view is None:
+            raise NotFound(f"{missing(path)} yet: its item {run.item_id} waits in its queue")
+        if actor.role is Role.JOB and run.item_id != actor.item_id:
+            raise NotFound(missing(path))
+        return view
+
+    def find(
+        self, tx: Tx, actor: Actor, *, entity: str | None, project: str | None,
+        before_seq: int | None = None, limit: int = 100,
+    ) -> list[RunView]:  # fmt: skip
+        """Return the runs that have come to be, newest first."""
+        require(actor, READERS, "list runs")
+        if actor.role is not Role.ADMIN:
+            if entity is not None:
+                check_sees(actor, entity, f"entity {entity!r}")
+            entity = actor.entity
+        runs = tx.runs.find(
+            entity=entity, project=project, before_seq=before_seq, limit=min(limit, LIST_LIMIT)
+        )
+        views = [_view(tx, run) for run in runs]
+        return [view for view in views if view is not None]
+
+    def history(
+        self, tx: Tx, actor: Actor, view: RunView, *, after: int = 0, limit: int = 1_000
+    ) -> list[dict[str, Any]]:
+        """Return rows of a run's history in the order in which they were logged."""
+        check_sees(actor, view.run.entity, "run")
+        return tx.runs.history(view.run.seq, after=after, limit=min(limit, HISTORY_LIMIT))
+
+    def files(self, tx: Tx, actor: Actor, view: RunView) -> list[RunFile]:
+        """Return the files that a run saved."""
+        check_sees(actor, view.run.entity, "run")
+        return tx.runs.files(view.run.seq)
+
+    def update(
+        self, tx: Tx, actor: Actor, view: RunView, *,
+        config: Mapping[str, Any] | None, summary: Mapping[str, Any] | None,
+    ) -> Run:  # fmt: skip
+        """Merge values into a run's config and summary."""
+        self._check_writes(actor, view)
+        return merge(tx, view.run, config=config or {}, summary=summary or {})
+
+    def add_history(
+        self, tx: Tx, actor: Actor, view: RunView, rows: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """Append rows to a run's history and return how many it has now."""
+        self._check_writes(actor, view)
+        if len(rows) > ROWS_LIMIT:
+            raise Invalid(f"at most {ROWS_LIMIT} rows a call", field="rows", value=len(rows))
+        tx.runs.add_history(view.run.seq, rows)
+        return view.run.history_size + len(rows)
+
+    def _check_writes(self, actor: Actor, view: RunView) -> None:
+        if actor.role is Role.JOB:
+            if view.run.item_id != actor.item_id:
+                raise NotFound(missing("run"))
+            return
+        if actor.role not in WRITERS:
+            raise Forbidden(f"a key with the role {actor.role} may not write to runs")
+
+
+def item_of_run(tx: Tx, actor: Actor, path: str) -> Item:
+    """Return the item behind `entity/project/id` or `entity/project/runs/id`."""
+    parts = [part for part in path.split("/") if part]
+    if len(parts) == 4 and parts[2] == "runs":
+        del parts[2]
+    if len(parts) != 3:
+        raise Invalid(f"{path!r} is no run: write entity/project/runs/id", field="uri", value=path)
+    entity, project, run_id = parts
+    what = f"run {entity}/{project}/{run_id}"
+    check_sees(actor, entity, what)
+    item = tx.items.by_run(entity, project, RunId(run_id))
+    if item is None:
+        raise NotFound(missing(what), details={"field": "uri", "value": path})
+    return item
+
+
+def merge(tx: Tx, run: Run, *, config: Mapping[str, Any], summary: Mapping[str, Any]) -> Run:
+    """Merge values into a run's config and summary, key by key at the top."""
+    changed = replace(run, config={**run.config, **config}, summary={**run.summary, **summary})
+    tx.runs.update(run.seq, config=changed.config, summary=changed.summary)
+    return changed
+
+
+def check_file(path: object, digest: object, size: object, *, at: int) -> RunFile:
+    """Return a run's file, its path checked; raise `Invalid` otherwise."""
+    is_clean = (
+        isinstance(path, str)
+        and 0 < len(path) <= PATH_LIMIT
+        and not path.startswith("/")
+        and path.isprintable()
+        and all(part not in {"", ".", ".."} for part in path.split("/"))
+    )
+    if not is_clean:
+        raise Invalid(
+            f"path {path!r} is not a relative path without '..'", field="path", value=path
+        )
+    if not isinstance(digest, str) or not is_digest(digest):
+        raise Invalid(f"digest {digest!r} is not a SHA-256 in hex", field="digest", value=digest)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise Invalid(f"size {size!r} is not a number of bytes", field="size", value=size)
+    return RunFile(path=str(path), digest=Digest(digest), size=size, at=at)
+
+
+def _view(tx: Tx, run: Run) -> RunView | None:
+    item = tx.items.get(run.item_id) if run.item_id is not None else None
+    if item is None:
+        return RunView(run=run, state=RunState.FINISHED, item=None)
+    state = state_of(item)
+    return None if state is None else RunView(run=run, state=state, item=item)

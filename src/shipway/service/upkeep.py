@@ -1,0 +1,99 @@
+"""Periodic chores: lease time, expired leases, logs to be sealed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shipway.domain.ids import ItemId
+from shipway.domain.item import Item
+from shipway.service.lease_time import LeaseTime
+from shipway.service.leases import Leases
+from shipway.service.ports import LogChunk, Tx
+
+TICK_MS = 1_000
+LATE_MS = 5_000  # a tick later than this gives every lease a full new term
+GRACE_MS = 10_000  # after its deadline a lease is still not given to another
+EXPIRY_LIMIT = 100  # leases ended in one transaction
+SEAL_LIMIT = 20  # logs sealed in one round
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """A log to be made one blob: its chunks in order."""
+
+    chunks: Sequence[LogChunk]
+
+
+class Upkeep:
+    """What the server does by itself, each call one transaction's work."""
+
+    def __init__(self, *, leases: Leases, lease_time: LeaseTime) -> None:
+        self._leases = leases
+        self._lease_time = lease_time
+
+    def start(self, tx: Tx) -> int:
+        """Begin: take lease time up where it stood, with a full new term for every lease."""
+        self._lease_time.set(tx.clock.now())
+        return tx.leases.renew_all(lease_now=self._lease_time.now())
+
+    def tick(self, tx: Tx) -> int:
+        """Move lease time on; a late tick first gives every lease a full new term."""
+        elapsed = self._lease_time.since_tick()
+        self._lease_time.set(tx.clock.advance(elapsed))
+        if elapsed > TICK_MS + LATE_MS:
+            return tx.leases.renew_all(lease_now=self._lease_time.now())
+        return 0
+
+    def follow(self, tx: Tx) -> None:
+        """Take lease time over from the server that moves it."""
+        self._lease_time.set(tx.clock.now())
+
+    def expire(self, tx: Tx) -> list[Item]:
+        """End leases that nobody renewed, by their queues' rules."""
+        before = self._lease_time.now() - GRACE_MS
+        ended = []
+        for item in tx.leases.expired(before=before, limit=EXPIRY_LIMIT):
+            why = f"agent {item.lease_agent} did not renew its lease"
+            moved = self._leases.lose(tx, item, why=why, actor="upkeep")
+            if moved is not None:
+                ended.append(moved)
+        return ended
+
+    def to_seal(self, tx: Tx) -> list[Seal]:
+        """Return ended logs of more than one chunk."""
+        return [
+            Seal(chunks=_all_chunks(tx, item_id, attempt, name))
+            for item_id, attempt, name in tx.logs.unsealed(limit=SEAL_LIMIT)
+        ]
+
+
+def sealed(seal: Seal, pieces: Sequence[bytes]) -> tuple[LogChunk, bytes]:
+    """Make one chunk and its blob's bytes from all the blobs of a log."""
+    import hashlib  # noqa: PLC0415 - only the few servers that seal need it
+
+    from shipway.domain.ids import Digest  # noqa: PLC0415 - beside its only use
+
+    first, last = seal.chunks[0], seal.chunks[-1]
+    data = zlib.compress(b"".join(zlib.decompress(piece) for piece in pieces), 6)
+    chunk = LogChunk(
+        item_id=first.item_id,
+        attempt=first.attempt,
+        name=first.name,
+        offset=0,
+        length=last.offset + last.length,
+        digest=Digest(hashlib.sha256(data).hexdigest()),
+        first_at=first.first_at,
+        last_at=last.last_at,
+    )
+    return chunk, data
+
+
+def _all_chunks(tx: Tx, item_id: ItemId, attempt: int, name: str) -> list[LogChunk]:
+    chunks: list[LogChunk] = []
+    after = 0
+    while batch := tx.logs.chunks(item_id, attempt, name, after=after, limit=1_000):
+        chunks += batch
+        after = batch[-1].offset + batch[-1].length
+    return chunks

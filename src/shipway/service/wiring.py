@@ -1,0 +1,64 @@
+"""Puts the use cases together, each with what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shipway.domain.ids import Random
+from shipway.service.agents import Agents
+from shipway.service.items import Items
+from shipway.service.jobs import Jobs
+from shipway.service.keys import Keys
+from shipway.service.lease_time import LeaseTime
+from shipway.service.leases import Leases
+from shipway.service.logs import Logs
+from shipway.service.ports import Clock
+from shipway.service.queues import Queues
+from shipway.service.resources import Check, Resources
+from shipway.service.runs import Runs
+from shipway.service.stored_blobs import StoredBlobs
+from shipway.service.upkeep import Upkeep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Every use case, by noun."""
+
+    items: Items
+    leases: Leases
+    logs: Logs
+    runs: Runs
+    queues: Queues
+    agents: Agents
+    jobs: Jobs
+    keys: Keys
+    blobs: StoredBlobs
+    upkeep: Upkeep
+    resources: Resources
+
+    @classmethod
+    def build(
+        cls, *, clock: Clock, random: Random, schemas: Mapping[str, Mapping[str, Any]], check: Check
+    ) -> Service:
+        """Make the service; `schemas` are those of the resources' arguments."""
+        resources = Resources(schemas=schemas, check=check)
+        queues = Queues(clock=clock, resources=resources)
+        jobs = Jobs(clock=clock)
+        items = Items(clock=clock, random=random, queues=queues, jobs=jobs, resources=resources)
+        lease_time = LeaseTime(clock=clock)
+        leases = Leases(clock=clock, random=random, lease_time=lease_time)
+        return cls(
+            items=items,
+            leases=leases,
+            logs=Logs(clock=clock, items=items),
+            runs=Runs(clock=clock),
+            queues=queues,
+            agents=Agents(clock=clock, queues=queues, resources=resources),
+            jobs=jobs,
+            keys=Keys(clock=clock, random=random, queues=queues),
+            blobs=StoredBlobs(clock=clock),
+            upkeep=Upkeep(leases=leases, lease_time=lease_time),
+            resources=resources,
+        )
