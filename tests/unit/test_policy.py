@@ -18,8 +18,9 @@ NOW = 1_700_000_000_000
 
 def an_item(**changes: Any) -> Item:
     base = Item(
-        seq=1, id=ItemId("i1"), queue_id=QueueId(1), queue="default", project_queue="model-registry",
-        entity="ann", project="p", run_id=RunId("r1"), name=None, author="ann",
+        seq=1, id=ItemId("i1"), queue_id=QueueId(1), queue="default",
+        project_queue="model-registry", entity="ann", project="p",
+        run_id=RunId("r1"), name=None, author="ann",
         submitted_by=UserName("ann"), sweep_id=None, priority=2, rank=2, resource="local-process",
         spec="{}", state=State.PENDING, created_at=NOW,
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Goals as ratios, each measured beside a peer or a limit in the same run."""

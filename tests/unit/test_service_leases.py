@@ -1,0 +1,256 @@
+"""Leasing, reporting, losing: what a token may do, and what is left when it is old."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shipway.domain.agent import AgentState
+from shipway.domain.errors import Code, LeaseLost, Unauthenticated, WrongOffset
+from shipway.domain.ids import Digest, ItemId, Token
+from shipway.domain.item import Event, Failure, FailureClass, Stage, State
+from shipway.service.logs import parse_records
+from shipway.service.ports import LogChunk
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import World
+
+EXIT = Failure(stage=Stage.RUN, failure_class=FailureClass.EXIT, reason="exit code 3", exit_code=3)
+
+
+def a_chunk(item_id: ItemId, data: bytes, *, offset: int = 0, name: str = "program") -> LogChunk:
+    packed = zlib.compress(data)
+    digest = Digest(hashlib.sha256(packed).hexdigest())
+    return LogChunk(
+        item_id=item_id, attempt=1, name=name, offset=offset, length=len(data), digest=digest,
+        first_at=1, last_at=2,
+    )  # fmt: skip
+
+
+def test_an_item_goes_to_one_agent_only(world: World) -> None:
+    world.register("agent-two")
+    item = world.add()
+    assert [grant.item.id for grant in world.lease(limit=5).leases] == [item.id]
+    assert world.lease("agent-two", limit=5).leases == []
+
+
+def test_an_agent_takes_its_own_users_items_only(world: World) -> None:
+    world.add(world.root, queue_entity="ann", entity="ann")
+    assert world.lease().leases == []
+    world.register("agent-one", run_as="shared")
+    assert len(world.lease().leases) == 1
+
+
+def test_the_main_path(world: World) -> None:
+    item_id, token = world.running()
+    assert world.item(item_id).state is State.RUNNING
+    result = world.report(item_id, token, Event.FINISH, exit_code=0)
+    assert (result.ok, result.state) == (True, State.FINISHED)
+    item = world.item(item_id)
+    assert (item.exit_code, item.lease_token) == (0, None)
+    events = world.do(lambda tx: tx.events.of_item(item_id))
+    assert [event.event for event in events] == ["enqueue", "lease", "start", "finish"]
+
+
+def test_a_repeated_report_is_ok_and_changes_nothing(world: World) -> None:
+    item_id, token = world.running()
+    assert world.report(item_id, token, Event.START).ok
+    world.report(item_id, token, Event.FAIL, exit_code=3, failure=EXIT)
+    before = world.item(item_id)
+    world.clock.advance(5)
+    assert world.report(item_id, token, Event.FAIL, exit_code=3, failure=EXIT).ok
+    assert world.item(item_id) == before
+
+
+def test_another_report_after_the_end_is_refused(world: World) -> None:
+    item_id, token = world.running()
+    world.report(item_id, token, Event.FINISH, exit_code=0)
+    result = world.report(item_id, token, Event.FAIL, failure=EXIT)
+    assert (result.ok, result.code) == (False, Code.LEASE_LOST)
+    assert world.item(item_id).state is State.FINISHED
+
+
+def test_a_stale_token_changes_nothing(world: World) -> None:
+    item_id, token = world.running()
+    stale = Token("0" * 24)
+    before = world.item(item_id)
+    for event in (Event.START, Event.FINISH, Event.FAIL, Event.REQUEUE, Event.STOP):
+        result = world.report(item_id, stale, event)
+        assert (result.ok, result.code) == (False, Code.LEASE_LOST)
+    for chunk in (a_chunk(item_id, b"x"), a_chunk(item_id, b"{}\n", name="records")):
+        with pytest.raises(LeaseLost):
+            world.do(lambda tx, c=chunk: world.service.logs.append(tx, world.ann, c, stale))
+    renewed = world.do(
+        lambda tx: world.service.leases.renew(tx, world.ann, world.agent, {item_id: stale})
+    )
+    assert renewed.lost == [item_id]
+    assert world.item(item_id) == before
+    assert token == before.lease_token
+
+
+def test_a_stop_is_obeyed_at_the_start_gate(world: World) -> None:
+    world.add()
+    grant = world.lease().leases[0]
+    world.do(lambda tx: world.service.items.stop(tx, world.ann, grant.item.id))
+    result = world.report(grant.item.id, grant.token, Event.START)
+    assert (result.ok, result.stop_requested) == (False, True)
+    assert world.report(grant.item.id, grant.token, Event.STOP).state is State.STOPPED
+
+
+def test_a_stop_decides_what_the_end_is_called(world: World) -> None:
+    item_id, token = world.running()
+    world.do(lambda tx: world.service.items.stop(tx, world.ann, item_id, grace_s=1))
+    stops = world.lease(limit=0).stops
+    assert [(ask.item, ask.grace_s) for ask in stops] == [(item_id, 1)]
+    assert world.report(item_id, token, Event.FINISH, exit_code=0).state is State.STOPPED
+    assert world.item(item_id).exit_code == 0
+
+
+def test_an_unrenewed_lease_is_given_to_another_only_after_term_and_grace(world: World) -> None:
+    item = world.add()
+    world.lease()
+    assert world.pass_time(39_000) == []
+    assert [ended.id for ended in world.pass_time(3_000)] == [item.id]
+    again = world.lease().leases[0]
+    assert (again.item.id, again.item.attempt, again.item.lost_count) == (item.id, 2, 1)
+
+
+def test_renewing_keeps_a_lease(world: World) -> None:
+    world.add()
+    grant = world.lease().leases[0]
+    for _ in range(10):
+        world.pass_time(10_000)
+        answer = world.do(
+            lambda tx: world.service.leases.renew(
+                tx, world.ann, world.agent, {grant.item.id: grant.token}
+            )
+        )
+        assert answer.renewed == {grant.item.id: 30_000}
+
+
+def test_an_item_lost_while_running_fails_with_class_lost(world: World) -> None:
+    item_id, token = world.running()
+    world.pass_time(900_000 + 12_000)
+    item = world.item(item_id)
+    assert item.state is State.FAILED
+    assert item.failure is not None
+    assert item.failure.failure_class is FailureClass.LOST
+    assert world.report(item_id, token, Event.FINISH, exit_code=0).ok is False
+    assert world.item(item_id).state is State.FAILED
+
+
+def test_a_late_tick_gives_every_lease_a_full_new_term(world: World) -> None:
+    item_id, _ = world.running()
+    world.clock.advance(3_600_000)  # the server slept for an hour
+    world.do(world.service.upkeep.tick)
+    assert world.do(world.service.upkeep.expire) == []
+    assert world.item(item_id).state is State.RUNNING
+
+
+def test_a_wall_clock_jump_ends_nothing(world: World) -> None:
+    item_id, _ = world.running()
+    world.clock.jump(86_400_000)
+    assert world.pass_time(5_000) == []
+    world.clock.jump(-2 * 86_400_000)
+    assert world.pass_time(5_000) == []
+    assert world.item(item_id).state is State.RUNNING
+
+
+def test_an_item_that_kills_agents_is_given_up(world: World) -> None:
+    item = world.add()
+    for _ in range(6):
+        assert len(world.lease().leases) == 1
+        world.pass_time(45_000)
+    assert world.lease().leases == []
+    ended = world.item(item.id)
+    assert ended.state is State.FAILED
+    assert ended.failure is not None
+    assert ended.failure.stage is Stage.AGENT
+
+
+def test_an_agent_that_comes_back_keeps_what_it_knows(world: World) -> None:
+    first, second = world.add(), world.add()
+    grants = world.lease(limit=2).leases
+    known = {first.id: grants[0].token, ItemId("x" * 26): Token("t")}
+    answer = world.lease(limit=0, held=known)
+    assert answer.lost == ["x" * 26]
+    assert world.item(first.id).state is State.LEASED
+    assert world.item(second.id).state is State.PENDING
+
+
+def test_a_draining_agent_gets_nothing_new(world: World) -> None:
+    world.add()
+    ask = world.service.agents.ask
+    world.do(lambda tx: ask(tx, world.ann, world.agent, AgentState.DRAINING))
+    answer = world.lease(limit=4)
+    assert (answer.leases, answer.is_draining) == ([], True)
+
+
+def test_a_paused_queue_gives_nothing(world: World) -> None:
+    world.add()
+    queue = world.do(lambda tx: world.service.queues.named(tx, world.ann, "default"))
+    world.do(lambda tx: world.service.queues.set_paused(tx, world.ann, queue, is_paused=True))
+    assert world.lease().leases == []
+
+
+def test_log_chunks_are_taken_once_and_in_order(world: World) -> None:
+    item_id, token = world.running()
+    append = world.service.logs.append
+    first, second = a_chunk(item_id, b"one"), a_chunk(item_id, b"two", offset=3)
+    assert world.do(lambda tx: append(tx, world.ann, first, token)) == 3
+    for wrong in (first, a_chunk(item_id, b"x", offset=9)):
+        with pytest.raises(WrongOffset) as refused:
+            world.do(lambda tx, c=wrong: append(tx, world.ann, c, token))
+        assert refused.value.details["size"] == 3
+    assert world.do(lambda tx: append(tx, world.ann, second, token)) == 6
+
+
+def test_records_and_their_offset_are_one_transaction(world: World) -> None:
+    item_id, token = world.running(project="p")
+    data = (
+        b'{"kind":"config","values":{"lr":0.1}}\n'
+        b'{"kind":"history","step":1,"at":5,"values":{"loss":NaN}}\n'
+        b'{"kind":"summary","values":{"best":Infinity}}\n'
+    )
+    chunk = a_chunk(item_id, data, name="records")
+    records = parse_records(data, at=1)
+    for _ in range(2):  # the second is the same chunk sent again
+        with contextlib.suppress(WrongOffset):
+            world.do(lambda tx: world.service.logs.records(tx, world.ann, chunk, token, records))
+    run_id = world.item(item_id).run_id
+    view = world.do(lambda tx: world.service.runs.get(tx, world.ann, "ann", "p", run_id))
+    assert (view.run.config["lr"], view.run.summary["best"]) == (0.1, float("inf"))
+    rows = world.do(lambda tx: world.service.runs.history(tx, world.ann, view))
+    assert [row["_step"] for row in rows] == [1]
+    assert rows[0]["loss"] != rows[0]["loss"]  # NaN
+
+
+def test_a_job_key_dies_with_its_attempt(world: World) -> None:
+    world.add()
+    grant = world.lease().leases[0]
+    authenticate = world.service.keys.authenticate
+    actor = world.do(lambda tx: authenticate(tx, grant.job_key))
+    assert (actor.item_id, actor.attempt) == (grant.item.id, 1)
+    world.report(grant.item.id, grant.token, Event.START)
+    world.report(grant.item.id, grant.token, Event.FINISH, exit_code=0)
+    with pytest.raises(Unauthenticated):
+        world.do(lambda tx: authenticate(tx, grant.job_key))
+
+
+def test_a_given_back_lease_waits_again_uncounted(world: World) -> None:
+    world.add()
+    grant = world.lease().leases[0]
+    assert world.report(grant.item.id, grant.token, Event.REQUEUE).state is State.PENDING
+    assert world.item(grant.item.id).lost_count == 0
+
+
+def test_a_failure_before_the_gate_keeps_its_stage(world: World) -> None:
+    world.add()
+    grant = world.lease().leases[0]
+    failure = Failure(stage=Stage.BUILD, failure_class=FailureClass.BUILD, reason="no such package")
+    world.report(grant.item.id, grant.token, Event.FAIL, failure=failure)
+    assert world.item(grant.item.id).failure == failure
