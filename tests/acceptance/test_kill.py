@@ -33,6 +33,7 @@ def test_every_item_finishes_once_through_ten_kills() -> None:
         source.mkdir()
         (source / "work.sh").write_text(PROGRAM)
         record = shipway.root / "record"
+        shipway.configure_agent(queues=["default"], max_jobs=8)
         shipway.up()
         ids = _add(shipway, source, record, chance)
         _kill(shipway, chance)

@@ -42,6 +42,12 @@ class Embedded:
             raise AssertionError(f"{argv} exited {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    def configure_agent(self, **values: Any) -> None:
+        """Write the embedded agent's config file."""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lines = [f"{key} = {json.dumps(value)}\n" for key, value in values.items()]
+        (self.home / "agent.toml").write_text("".join(lines))
+
     def up(self) -> None:
         """Start it in the background and wait until it is ready."""
         self.run("up", "--detach", timeout=UP_S)

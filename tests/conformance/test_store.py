@@ -1,0 +1,54 @@
+"""The suite that every store must pass, on each kind of database."""
+
+from __future__ import annotations
+
+from shipway.testing.store_records_suite import (
+    ActorSuite,
+    AgentSuite,
+    BlobSuite,
+    JobSuite,
+    LogSuite,
+    QueueSuite,
+    RunSuite,
+)
+from shipway.testing.store_suite import EventSuite, ItemSuite, LeaseSuite
+
+
+class TestItems(ItemSuite):
+    pass
+
+
+class TestLeases(LeaseSuite):
+    pass
+
+
+class TestEvents(EventSuite):
+    pass
+
+
+class TestQueues(QueueSuite):
+    pass
+
+
+class TestRuns(RunSuite):
+    pass
+
+
+class TestLogs(LogSuite):
+    pass
+
+
+class TestAgents(AgentSuite):
+    pass
+
+
+class TestActors(ActorSuite):
+    pass
+
+
+class TestJobs(JobSuite):
+    pass
+
+
+class TestBlobs(BlobSuite):
+    pass

@@ -1,0 +1,54 @@
+"""Runs every `sh` and `python` block of README and tutorial, in order, in an empty directory."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/tutorial").glob("*.md"))]
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGE_LIMIT_S = 240.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_runs(page: Path, tmp_path: Path) -> None:
+    """Earns its time: the first things that anybody types work as they are printed."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SHIPWAY_")}
+    env |= {
+        "SHIPWAY_HOME": str(tmp_path / "home"),
+        "HOME": str(tmp_path),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
+    }
+    work = tmp_path / "work"
+    work.mkdir()
+    try:
+        ran = subprocess.run(
+            ["bash", "-c", script(page.read_text())],
+            cwd=work,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=PAGE_LIMIT_S,
+            check=False,
+        )
+        assert ran.returncode == 0, f"{ran.stdout[-4000:]}\n{ran.stderr[-4000:]}"
+    finally:
+        subprocess.run(
+            [sys.executable, "-m", "shipway", "down", "--purge"], env=env, check=False, timeout=120
+        )
+
+
+def script(page: str) -> str:
+    """Put the blocks of a page together into one shell script that ends at the first error."""
+    parts = ["set -euo pipefail"]
+    for language, code in BLOCK.findall(page):
+        parts.append(code if language == "sh" else f"python - <<'PYTHON_BLOCK'\n{code}PYTHON_BLOCK")
+    assert len(parts) > 1, "the page has no block to run"
+    return "\n".join(parts) + "\n"

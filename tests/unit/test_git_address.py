@@ -1,0 +1,185 @@
+"""Git addresses and refs are checked before git sees them."""
+
+from __future__ import annotations
+
+import pytest
+
+from shipway.domain.entry_point import missing_script
+from shipway.domain.errors import Invalid
+from shipway.domain.git_address import (
+    check_ref,
+    check_subdirectory,
+    is_remote,
+    join_address,
+    parse_git_address,
+    redact,
+    without_credentials,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "protocol", "host", "subdirectory"),
+    [
+        ("https://example.com/a/b.git", "https", "example.com", ""),
+        ("HTTPS://Example.com:8443/a", "https", "example.com", ""),
+        ("https://example.com/a/b#subdirectory=x/y/", "https", "example.com", "x/y"),
+        ("https://me@dev.example.com/a/_git/b", "https", "dev.example.com", ""),
+        ("ssh://git@example.com:22/a/b", "ssh", "example.com", ""),
+        ("ssh://git@[::1]:22/a", "ssh", "::1", ""),
+        ("git@example.com:a/b.git", "ssh", "example.com", ""),
+        ("example.com:a/b.git#subdirectory=c", "ssh", "example.com", "c"),
+        ("git@[::1]:a", "ssh", "::1", ""),
+    ],
+)
+def test_the_usual_forms_are_read(text: str, protocol: str, host: str, subdirectory: str) -> None:
+    address = parse_git_address(text)
+    assert (address.protocol, address.host, address.subdirectory) == (protocol, host, subdirectory)
+    assert "#" not in address.url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "-oProxyCommand=id",
+        "--upload-pack=id",
+        "ext::sh -c id",
+        "ext::id",
+        "fd::17",
+        "file:///etc",
+        "http://example.com/a",
+        "git://example.com/a",
+        "ftp://example.com/a",
+        "git+ssh://example.com/a",
+        "ssh://-oProxyCommand=id/a",
+        "ssh://-x@example.com/a",
+        "ssh://example.com:0/a",
+        "ssh://example.com:99999/a",
+        "-oProxyCommand=id:a",
+        "x@-oProxyCommand=id:a",
+        "git@example.com:-a",
+        "git@example.com:",
+        "https://example.com",
+        "https://example.com/",
+        "https:///a",
+        "https://exa mple.com/a",
+        "https://example.com/a\nb",
+        "https://example.com/a\x00b",
+        "https://example.com\\@evil/a",
+        "https://example.com/a?x=y",
+        "https://example.com/a#subdirectory=../x",
+        "https://example.com/a#subdirectory=/x",
+        "https://example.com/a#main",
+        "https://u:secret@example.com/a",
+        "https://ghp_0123456789@example.com/a",
+        "https://example.com/" + "a" * 3000,
+        "just/a/path",
+        "::1:a",
+    ],
+)
+def test_everything_else_is_refused(text: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_git_address(text)
+    assert "secret" not in str(caught.value)
+    assert "ghp_" not in str(caught.value)
+
+
+def test_a_policy_may_allow_another_protocol() -> None:
+    assert parse_git_address("http://127.0.0.1:8/a", protocols=("http",)).protocol == "http"
+    with pytest.raises(Invalid, match="'ssh' is not allowed"):
+        parse_git_address("git@example.com:a", protocols=("https",))
+
+
+@pytest.mark.parametrize("ref", ["main", "v1.0", "refs/heads/a/b", "feature/x-y_z", "0" * 40, "ü"])
+def test_refs_that_git_has_are_taken(ref: str) -> None:
+    assert check_ref(ref) == ref
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "",
+        "-main",
+        "--upload-pack=id",
+        "a..b",
+        "a b",
+        "a~1",
+        "a^",
+        "a:b",
+        "a?",
+        "a*",
+        "a[b",
+        "a\\b",
+        "a@{1}",
+        "@",
+        "/a",
+        "a/",
+        "a//b",
+        ".a",
+        "a/.b",
+        "a.lock",
+        "a.lock/b",
+        "a.",
+        "a\n",
+        "a\x7f",
+        "a" * 300,
+    ],
+)
+def test_refs_that_git_would_not_have_are_refused(ref: str) -> None:
+    with pytest.raises(Invalid):
+        check_ref(ref)
+
+
+def test_a_directory_stays_below_the_root() -> None:
+    assert check_subdirectory("./a//b/") == "a/b"
+    assert check_subdirectory("") == ""
+    for text in ("..", "a/../..", "/a", "-a", "a\\b", "a/.git", "a\n"):
+        with pytest.raises(Invalid):
+            check_subdirectory(text)
+
+
+def test_no_address_that_is_shown_has_a_password() -> None:
+    assert without_credentials("https://u:p@example.com/a?x#y") == "https://example.com/a"
+    assert without_credentials("https://token@example.com/a") == "https://example.com/a"
+    assert without_credentials("ssh://git@example.com/a") == "ssh://git@example.com/a"
+    assert without_credentials("ssh://git:p@example.com/a") == "ssh://example.com/a"
+    assert without_credentials("git@example.com:a") == "git@example.com:a"
+    assert redact("fatal: https://u:p@example.com/a not found") == (
+        "fatal: https://***@example.com/a not found"
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "relative", "joined"),
+    [
+        ("https://example.com/a/b", "../c", "https://example.com/a/c"),
+        ("https://example.com/a/b.git/", "./c", "https://example.com/a/b.git/c"),
+        ("https://example.com/a", "../../../../c", "https://example.com/c"),
+        ("git@example.com:a/b", "../c", "git@example.com:a/c"),
+        ("https://example.com/a", "ext::id", "ext::id"),
+        ("https://example.com/a", "ssh://x/y", "ssh://x/y"),
+    ],
+)
+def test_a_submodule_s_address_may_be_relative(base: str, relative: str, joined: str) -> None:
+    assert join_address(base, relative) == joined
+
+
+def test_what_looks_remote_is_told_from_paths() -> None:
+    for text in ("https://x/y", "ext::id", "git@x:y", "host:y"):
+        assert is_remote(text)
+    for text in ("a/b", "./a:b", "/a:b", "C:\\a", "main.py"):
+        assert not is_remote(text)
+
+
+def test_scripts_of_an_entry_point_must_be_in_the_tree() -> None:
+    modes = {b"a/b/train.py": "100644", b"run.sh": "100755", b"lib": "160000", b"l": "120000"}
+    assert missing_script(["train.py"], "a/b", modes) is None
+    assert missing_script(["python", "run.sh"], "a/b", modes) is None  # found above
+    assert missing_script(["torchrun", "--x=y.py", "/abs/z.py"], "", modes) is None
+    assert missing_script(["train.py"], "", modes) == "train.py"
+    assert missing_script(["b/train.py"], "a", modes) is None
+    assert missing_script(["../run.sh"], "a/b", modes) is None
+    assert missing_script(["../../../run.sh"], "a", modes) == "../../../run.sh"
+    assert missing_script(["lib/x.py"], "", modes) is None  # a submodule: cannot be seen
+    assert missing_script(["l/x.py"], "", modes) is None
+    assert missing_script(["run.sh/x.py"], "", modes) == "run.sh/x.py"
