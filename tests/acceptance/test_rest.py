@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import socket
 import struct
 import threading
 import time
@@ -166,12 +167,11 @@ def test_blobs_travel_one_by_one_and_in_packs(server: Running) -> None:
     assert (wrong.status, wrong.code) == (400, "invalid")
 
 
-def test_a_wait_ends_within_20_ms_of_the_end(server: Running) -> None:
+def test_a_wait_ends_with_the_item(server: Running) -> None:
     agent = server.agent("agent-wait", queues=["wait"]) if _queue(server, "wait") else ""
     item = server.admin.add(queue="wait")
     lease = server.lease(agent)["leases"][0]
     server.report(agent, lease, "start")
-    took: list[float] = []
     told: list[float] = []
 
     def wait() -> None:
@@ -185,8 +185,7 @@ def test_a_wait_ends_within_20_ms_of_the_end(server: Running) -> None:
     server.report(agent, lease, "finish", exit_code=0)
     reported = time.monotonic()
     waiter.join()
-    took.append(told[0] - reported)
-    assert took[0] < 0.25  # a busy machine; the bench measures it beside its goal
+    assert told[0] - reported < 0.25  # a busy machine; the bench measures it beside its goal
 
 
 def test_a_waiting_agent_is_woken_by_an_item_and_by_a_stop(server: Running) -> None:
@@ -199,9 +198,7 @@ def test_a_waiting_agent_is_woken_by_an_item_and_by_a_stop(server: Running) -> N
     item = server.admin.add(queue="poll")
     poll.join()
     assert [lease["item"] for lease in answers[0]["leases"]] == [item["id"]]
-    poll = threading.Thread(
-        target=lambda: answers.append(server.lease(agent, limit=0, wait_s=20))
-    )
+    poll = threading.Thread(target=lambda: answers.append(server.lease(agent, limit=0, wait_s=20)))
     poll.start()
     _until(lambda: len(server.app.edge.polls) == 1)
     server.admin.post(f"/api/v1/items/{item['id']}/stop", {"grace_s": 1})
@@ -212,8 +209,6 @@ def test_a_waiting_agent_is_woken_by_an_item_and_by_a_stop(server: Running) -> N
 
 def test_nothing_is_leased_to_an_agent_that_went_away(server: Running) -> None:
     agent = server.agent("agent-away", queues=["away"]) if _queue(server, "away") else ""
-    import socket
-
     body = json.dumps({"agent": agent, "limit": 1, "wait_s": 20}).encode()
     head = (
         f"POST /api/v1/leases HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.admin.key}\r\n"
@@ -278,7 +273,9 @@ def test_a_create_repeated_with_its_key_gets_the_same_answer(server: Running) ->
     assert (other.status, other.code) == (409, "key_reused")
     made = server.admin.post("/api/v1/queues", {"name": "twice", "resource": "any"}, key)
     assert made.status == 201
-    assert server.admin.post("/api/v1/queues", {"name": "twice", "resource": "any"}).code == "exists"
+    assert (
+        server.admin.post("/api/v1/queues", {"name": "twice", "resource": "any"}).code == "exists"
+    )
 
 
 def test_lists_are_paged_by_cursors(server: Running) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import socket
 import threading
@@ -70,7 +71,7 @@ BAD_INPUT: list[tuple[str, str, Any, int, str, str]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "code", "word"), BAD_INPUT)
-def test_bad_input_is_named(
+def test_bad_input_is_named(  # noqa: PLR0917 - a row of the table
     server: Running, method: str, path: str, body: Any, status: int, code: str, word: str
 ) -> None:
     before = server.admin.get("/api/v1/items?limit=1000").json["items"]
@@ -89,6 +90,9 @@ def test_json_is_at_most_64_levels_deep(server: Running) -> None:
         reply = server.admin.send("POST", "/api/v1/items", text)
         assert (reply.status, reply.code) == (400, "invalid")
         assert "deeper than 64" in reply.text
+    deep = b"[" * 200  # a file, not a request
+    name = hashlib.sha256(deep).hexdigest()
+    assert server.admin.send("PUT", f"/api/v1/blobs/{name}", deep).status == 201
     wide = {**SOURCE, "run_config": {"a": [{"b": "[{[{" * 50}] * 200}}
     assert server.admin.post("/api/v1/items", wide).status == 201
 

@@ -200,6 +200,32 @@ def test_follow_exits_as_the_program_does() -> None:
         assert ran.returncode == 124, ran.stderr
 
 
+@pytest.mark.slow
+def test_ctrl_c_of_a_follower_leaves_the_run_alone() -> None:
+    """Earns: closing a terminal never ends a training; the way to stop it is said."""
+    with embedded() as shipway:
+        shipway.up()
+        source = shipway.root / "nap"
+        source.mkdir()
+        (source / "nap.sh").write_text(f"echo ready\n{NAP}")
+        argv = [*SHIPWAY, "launch", "-u", str(source), "-E", "nap.sh", "--follow"]
+        follower = subprocess.Popen(
+            argv, env=shipway.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert follower.stdout is not None
+            assert follower.stdout.readline() == "ready\n"
+            follower.send_signal(signal.SIGINT)
+            said = follower.communicate(timeout=30)[1]
+            assert follower.returncode == 130
+            item = said.split()[0]
+            assert f"stop it with: shipway item cancel {item}" in said
+            assert state_of(shipway, item) == "running"
+        finally:
+            follower.kill()
+            follower.wait()
+
+
 def whole(shipway: Embedded) -> dict[str, int] | None:
     """Return the pids of server and agent once both are there."""
     pids = shipway.pids()

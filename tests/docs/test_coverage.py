@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from scripts import reference
 
+from shipway.agent.config import Config
 from shipway.cli.main import COMMANDS
 from shipway.domain.errors import Code
 from shipway.domain.item import FailureClass, State
@@ -41,6 +43,10 @@ def test_every_route_is_documented(route: Route) -> None:
 def test_every_setting_is_documented() -> None:
     assert set(reference.SETTINGS) == set(KEYS)
     assert all(f"`SHIPWAY_{key.upper()}`" in page("settings.md") for key in KEYS)
+
+
+def test_every_key_of_an_agent_s_config_is_documented() -> None:
+    assert set(reference.AGENT_CONFIG) == {field.name for field in fields(Config)} - {"wandb"}
 
 
 @pytest.mark.parametrize("code", Code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import io
 import re
 import subprocess
@@ -29,7 +30,11 @@ SCRIPTS = sorted(
 
 @pytest.fixture(scope="module")
 def trees() -> dict[Path, ast.Module]:
-    return {path: ast.parse(path.read_text(), str(path)) for path in [*SOURCES, *SCRIPTS]}
+    gc.disable()  # half the time of parsing would go into looking for garbage
+    try:
+        return {path: ast.parse(path.read_text(), str(path)) for path in [*SOURCES, *SCRIPTS]}
+    finally:
+        gc.enable()
 
 
 def test_modules_are_short() -> None:
@@ -72,11 +77,12 @@ def test_every_silenced_rule_has_a_reason() -> None:
     with_reason = re.compile(
         r"#\s*(?:noqa:\s*[A-Z]+[0-9]+(?:,\s*[A-Z]+[0-9]+)*|type:\s*ignore\[[a-z,\- ]+\])"
         r"\s*(?:#\s*(?:noqa:\s*[A-Z0-9, ]+|type:\s*ignore\[[a-z,\- ]+\])\s*)?"
-        r"(?:#|-|:|\(|—)*\s*[A-Za-z`'\"(].{6,}"
+        r"(?:#|-|:|\(|—)*\s*[A-Za-z0-9`'\"(].{6,}"
     )
     bad = [
         f"{name(path)}:{line}"
         for path in [*SOURCES, *SCRIPTS]
+        if mark.search(path.read_text())
         for line, comment in comments(path)
         if mark.search(comment) and not with_reason.search(comment)
     ]
@@ -87,18 +93,19 @@ def test_imports_are_absolute(trees: dict[Path, ast.Module]) -> None:
     bad = [
         f"{name(path)}:{node.lineno}"
         for path, tree in trees.items()
+        if "runside" not in path.parts  # agents copy it under another name
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.level
     ]
     assert not bad
 
 
-def test_the_product_does_not_import_its_testing_tools(trees: dict[Path, ast.Module]) -> None:
+def test_the_product_does_not_import_its_testing_tools() -> None:
+    found = re.compile(r"^\s*(?:from|import) shipway\.testing", re.MULTILINE)
     bad = [
         name(path)
         for path in SOURCES
-        if "testing" not in path.parts
-        and any("shipway.testing" in ast.dump(node) for node in imports(trees[path]))
+        if "testing" not in path.parts and found.search(path.read_text())
     ]
     assert not bad
 
@@ -194,12 +201,6 @@ def comments(path: Path) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
-
-
-def imports(tree: ast.Module) -> Iterator[ast.stmt]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node
 
 
 def project() -> dict[str, str]:

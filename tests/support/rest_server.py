@@ -22,9 +22,7 @@ from shipway.server.settings import Limits, Settings
 from shipway.store.open import open_store
 
 START_S = 20.0
-SOURCE = {
-    "source": {"kind": "git", "url": "https://git.example.com/a/b.git", "commit": "a" * 40}
-}
+SOURCE = {"source": {"kind": "git", "url": "https://git.example.com/a/b.git", "commit": "a" * 40}}
 
 
 class MemoryBlobs:
@@ -177,7 +175,9 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, *, limits: Limits | None = None, is_deaf: bool = False) -> Iterator[Running]:
+def running(
+    folder: Path, *, limits: Limits | None = None, is_deaf: bool = False
+) -> Iterator[Running]:
     """Run a server in a thread until the block ends."""
     store = open_store(f"sqlite:///{folder / 'shipway.db'}", migrate=True)
     try:
@@ -203,15 +203,8 @@ def running(folder: Path, *, limits: Limits | None = None, is_deaf: bool = False
 
 @contextmanager
 def _served(app: Application, settings: Settings, listener: socket.socket) -> Iterator[None]:
-    server = make_server(app, settings)
     ready = threading.Event()
-    startup = server.startup
-
-    async def start(sockets: list[socket.socket] | None = None) -> None:
-        await startup(sockets)
-        ready.set()
-
-    server.startup = start
+    server = make_server(app, settings, ready.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

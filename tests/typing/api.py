@@ -10,9 +10,10 @@ from shipway import Api, LaunchError, QueuedRun, Run, launch, launch_add
 from shipway.domain.errors import Code
 from shipway.domain.item import Failure
 from shipway.domain.log_lines import LogLine
+from shipway.sdk.event import Event
+from shipway.sdk.explanation import Explanation
 from shipway.sdk.job import Job
 from shipway.sdk.queue import Agent, Queue
-from shipway.sdk.queued_run import Event, Explanation
 from shipway.sdk.run import File
 
 

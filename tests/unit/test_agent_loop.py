@@ -118,12 +118,13 @@ class FakeServer:
                 if self.items[one["item"]].get("token") != one["token"]
             ]
             results = [self._take(report) for report in ask["reports"]]
+            gone = self.agents_gone
             if not results and wait_s:
                 self.changed.wait_for(
                     lambda: self._stops() or (ask["limit"] and self.pending) or self.is_away, wait_s
                 )
             leases = []
-            while self.pending and len(leases) < ask["limit"]:
+            while self.pending and len(leases) < ask["limit"] and gone == self.agents_gone:
                 leases.append(self._grant(self.pending.pop(0)["item"]))
             self.changed.notify_all()
             return {

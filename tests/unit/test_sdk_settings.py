@@ -230,7 +230,7 @@ def test_two_starts_at_once_are_one(tmp_path: Path) -> None:
             steps = Steps()
 
             def wake(seconds: float) -> None:
-                steps.sleep(seconds)
+                steps.now += seconds
                 state[:] = ["found"]
 
             second = Starter(

@@ -16,6 +16,7 @@ from shipway.domain.errors import (
     NotFound,
     ShipwayError,
 )
+from shipway.domain.ids import Digest
 from shipway.domain.item import Event, State
 from shipway.domain.launch_spec import Draft
 from shipway.service.ports import ItemFilter
@@ -132,11 +133,16 @@ def test_retry_makes_a_new_item_with_a_new_run(world: World) -> None:
 
 def test_a_run_is_launched_again_from_its_address(world: World) -> None:
     item_id, token = world.running(project="p", args=["--x"], name="old", priority=0)
+    lock = Digest("d" * 64)
+    world.do(lambda tx: world.service.blobs.admit(tx, world.ann, {lock: 1}))
+    world.do(lambda tx: world.service.leases.pin(tx, world.ann, item_id, token, lock))
     world.report(item_id, token, Event.FINISH, exit_code=0)
     path = f"ann/p/{world.item(item_id).run_id}"
     again = world.add(source=None, run=path)
     assert '"args":["--x"]' in again.spec
     assert (again.name, again.priority, again.project) == (None, 2, "p")
+    assert again.lock_digest == lock
+    assert world.add(source=None, run=path, refresh=True).lock_digest is None
 
 
 def test_others_see_nothing(world: World) -> None:

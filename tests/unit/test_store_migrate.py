@@ -74,14 +74,11 @@ def test_another_programs_file_is_refused(tmp_path: Path) -> None:
         open_store(f"sqlite://{path}", migrate=True)
 
 
-def test_an_old_file_is_backed_up_before_it_is_migrated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_file_is_backed_up_before_it_is_migrated(tmp_path: Path) -> None:
     path = tmp_path / "shipway.db"
     open_store(f"sqlite://{path}", migrate=True).close()
     steps = [*known("sqlite"), a_migration(2)]
-    monkeypatch.setattr("shipway.store.sqlite.known", lambda _: steps)
-    open_sqlite(path, is_migrated=True, now=1, fatal=pytest.fail).close()
+    open_sqlite(path, is_migrated=True, now=1, fatal=pytest.fail, migrations=steps).close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM t2").fetchone() == (0,)
     with closing(sqlite3.connect(tmp_path / "shipway.db.before-0002_step")) as connection:

@@ -46,7 +46,7 @@ MOUNTS = """\
 server:/home /home nfs4 rw 0 0
 /dev/sdb1 /home/ada/local\\040disk xfs rw 0 0
 host /mnt/share cifs rw 0 0
-tmpfs /tmp tmpfs rw 0 0
+tmpfs /ram tmpfs rw 0 0
 """
 
 
@@ -58,7 +58,7 @@ tmpfs /tmp tmpfs rw 0 0
         ("/home", "nfs4"),
         ("/home/ada", "nfs4"),
         ("/home/ada/local disk/x", "xfs"),
-        ("/tmp/x", "tmpfs"),
+        ("/ram/x", "tmpfs"),
     ],
 )
 def test_the_innermost_mount_counts(path: str, kind: str) -> None:

@@ -113,9 +113,7 @@ def _check_capsule(source: Mapping[str, Any]) -> None:
 def _check_folder(source: Mapping[str, Any]) -> None:
     folder = source.get("subdirectory")
     if folder:
-        check_subdirectory(
-            _check_text(folder, "source.subdirectory"), field="source.subdirectory"
-        )
+        check_subdirectory(_check_text(folder, "source.subdirectory"), field="source.subdirectory")
 
 
 def _check_text(value: object, field: str) -> str:

@@ -13,15 +13,17 @@ from shipway.domain.attempt import LOG_TAIL, Cause, Ending, LogStream, encode_fr
 
 MARK_VARIABLE = "SHIPWAY_ATTEMPT_MARK"  # in the environment of every process of an attempt
 META = "meta"  # in the attempt's folder: the proof that a slot took its order
+CLAIM_PREFIX = "claim."  # in the generation's folder: what a slot links as `meta`
 ORDER_FILE = "order"  # in the attempt's folder: an order too large for a datagram
 ORDER_LIMIT = 64 << 10  # bytes of an order that still travels as a datagram
 BIG_ORDER = b"\0"  # instead of an order: the folder whose file holds it follows
+SLOT_TAKEN = "the slot has another attempt"  # a reason to send the order elsewhere
 LOOK = b"\1"  # instead of an order: the board has news; an idle slot says that it is there
 DATAGRAM_LIMIT = 128 << 10  # bytes to read at once of either side's socket
 
 RECORD_SIZE = 512  # bytes of one result in a slot's journal
 SEGMENT_RECORDS = 128  # results in one file of it
-REASON_LIMIT = 240  # bytes of JSON that a reason may take
+REASON_LIMIT = 160  # bytes of JSON that a reason may take
 _RECORD = struct.Struct("<IIH")  # magic, CRC-32 of what follows, length of the JSON
 _RECORD_MAGIC = 0x31525753
 
@@ -63,6 +65,7 @@ class GuardianWord(IntEnum):
     GROUP_OOM_AT = 4  # when that count last rose, ms on the boot clock
     MACHINE_OOM = 5  # kills counted by the whole machine
     MACHINE_OOM_AT = 6  # when that count last rose
+    SLOTS = 7  # cells in use: 1 up to this number
 
 
 class Seat(IntEnum):
@@ -160,11 +163,8 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Which slot took an attempt's order: the text of its `meta`."""
+    """Which slot took an attempt's order: the text of its `meta`, the same for all of a slot."""
 
-    item: str
-    attempt: int
-    token: str
     generation: int
     cell: int
     slot_pid: int
@@ -174,31 +174,17 @@ class Claim:
 
     def to_bytes(self) -> bytes:
         """Return the file's text."""
-        return json.dumps(
-            [
-                self.item,
-                self.attempt,
-                self.token,
-                self.generation,
-                self.cell,
-                self.slot_pid,
-                self.slot_start,
-                self.boot_id,
-                self.group,
-            ]
-        ).encode()
+        place = [self.generation, self.cell, self.slot_pid, self.slot_start]
+        return json.dumps([*place, self.boot_id, self.group]).encode()
 
     @classmethod
     def from_bytes(cls, text: bytes) -> Claim | None:
         """Read it back; None for one that was not written to its end."""
         try:
-            item, attempt, token, generation, cell, pid, start, boot, group = json.loads(text)
+            generation, cell, pid, start, boot, group = json.loads(text)
         except ValueError:
             return None
         return cls(
-            item=item,
-            attempt=attempt,
-            token=token,
             generation=generation,
             cell=cell,
             slot_pid=pid,
@@ -213,6 +199,7 @@ class Record:
     """A result in a slot's journal."""
 
     mark: str
+    token: str
     boot_id: str
     ending: Ending
 
@@ -220,17 +207,18 @@ class Record:
         """Return its JSON, which fits into a record whatever the reason says."""
         end = self.ending
         reason = end.reason
-        while len(json.dumps(reason)) > REASON_LIMIT:
+        while reason and len(json.dumps(reason)) > REASON_LIMIT:
             reason = reason[: len(reason) * 3 // 4]
-        fields = [end.cause, end.exit_code, end.signal, reason, end.started_at, end.ended_at]
-        text = json.dumps([self.mark, self.boot_id, *fields, end.log_size]).encode()
+        how = [end.cause.value, end.exit_code, end.signal, reason]
+        when = [end.started_at, end.ended_at, end.log_size]
+        text = json.dumps([self.mark, self.token, self.boot_id, *how, *when]).encode()
         assert len(text) <= RECORD_SIZE - _RECORD.size, text
         return text
 
     @classmethod
     def from_text(cls, text: bytes) -> Record:
         """Read it back."""
-        mark, boot, cause, code, signal, reason, started, ended, size = json.loads(text)
+        mark, token, boot, cause, code, signal, reason, started, ended, size = json.loads(text)
         ending = Ending(
             cause=Cause(cause),
             exit_code=code,
@@ -240,7 +228,7 @@ class Record:
             ended_at=ended,
             log_size=size,
         )
-        return cls(mark=mark, boot_id=boot, ending=ending)
+        return cls(mark=mark, token=token, boot_id=boot, ending=ending)
 
 
 def pack_record(text: bytes) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from shipway.domain.actor import Actor, Role
 from shipway.domain.errors import Conflict, Exists, Forbidden, Invalid, KeyReused, NotFound
-from shipway.domain.ids import ItemId, Random, RunId, new_item_id, new_run_id
+from shipway.domain.ids import Digest, ItemId, Random, RunId, new_item_id, new_run_id
 from shipway.domain.item import TERMINAL, Event, Item, ItemEvent, Note, State
 from shipway.domain.launch_spec import Draft, LaunchSpec, complete
 from shipway.domain.names import DEFAULT_QUEUE
@@ -45,7 +45,8 @@ class Items:
         """Add an item with its run; False beside it where the idempotency key was known."""
         require(actor, WRITERS, "add items")
         job = self._jobs.get(tx, actor, draft.job) if draft.job is not None else None
-        original = self._original(tx, actor, draft.run) if draft.run is not None else None
+        ran = item_of_run(tx, actor, draft.run) if draft.run is not None else None
+        original = LaunchSpec.from_json(json.loads(ran.spec)) if ran is not None else None
         below = job or original
         entity = own_entity(actor, draft.entity or (below.entity if below else None))
         body_hash = _body_hash(draft) if key is not None else None
@@ -66,7 +67,8 @@ class Items:
             known_resources=sorted(self._resources.known(tx, draft.resource)),
         )
         self._check(tx, actor, spec, queue)
-        item = self._insert(tx, actor, spec, queue, key=key, body_hash=body_hash)
+        lock = ran.lock_digest if ran is not None and not draft.refresh else None
+        item = self._insert(tx, actor, spec, queue, key=key, body_hash=body_hash, lock=lock)
         return item, True
 
     def get(self, tx: Tx, actor: Actor, item_id: str) -> Item:
@@ -175,8 +177,9 @@ class Items:
         before = LaunchSpec.from_json(json.loads(old.spec))
         spec = replace(before, run_id=new_run_id(self._random))
         return self._insert(
-            tx, actor, spec, queue, key=key, body_hash=f"retry:{old.id}", retry_of=old
-        )
+            tx, actor, spec, queue, key=key, body_hash=f"retry:{old.id}",
+            lock=old.lock_digest, retry_of=old.id,
+        )  # fmt: skip
 
     def _known(self, tx: Tx, entity: str, key: str, body_hash: str | None) -> Item | None:
         if not key or len(key) > KEY_LIMIT or not key.isprintable():
@@ -192,10 +195,6 @@ class Items:
                 details={"item": known.id},
             )
         return known
-
-    def _original(self, tx: Tx, actor: Actor, path: str) -> LaunchSpec:
-        item = item_of_run(tx, actor, path)
-        return LaunchSpec.from_json(json.loads(item.spec))
 
     def _queue(self, tx: Tx, actor: Actor, draft: Draft, entity: str) -> Queue:
         return self._queues.named(
@@ -221,7 +220,8 @@ class Items:
 
     def _insert(
         self, tx: Tx, actor: Actor, spec: LaunchSpec, queue: Queue, *,
-        key: str | None, body_hash: str | None, retry_of: Item | None = None,
+        key: str | None, body_hash: str | None, lock: Digest | None = None,
+        retry_of: ItemId | None = None,
     ) -> Item:  # fmt: skip
         now = self._clock.now()
         priority = Priority(spec.priority)
@@ -244,8 +244,8 @@ class Items:
             spec=spec.dumps(),
             state=State.PENDING,
             created_at=now,
-            lock_digest=retry_of.lock_digest if retry_of else None,
-            retry_of=retry_of.id if retry_of else None,
+            lock_digest=lock,
+            retry_of=retry_of,
             idempotency_key=key,
             body_hash=body_hash if key is not None else None,
         )

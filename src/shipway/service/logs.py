@@ -137,6 +137,8 @@ def parse_records(data: bytes, *, at: int) -> Records:
             continue
         record = _parse_line(line)
         kind, values = record.get("kind"), record.get("values")
+        if kind == "dropped":  # the agent's note in place of a line that it could not send
+            continue
         if kind == "file":
             size, digest = record.get("size"), record.get("digest")
             files.append(check_file(record.get("path"), digest, size, at=at))
@@ -149,6 +151,7 @@ def parse_records(data: bytes, *, at: int) -> Records:
         elif kind == "history":
             row = {**values, "_step": record.get("step"), "_timestamp": record.get("at")}
             history.append(row)
+            summary |= values  # the last value of each, until the program says otherwise
         else:
             raise Invalid(f"a record of kind {kind!r} is not known", field="kind", value=kind)
     return Records(config=config, summary=summary, history=history, files=files)

@@ -1,0 +1,1 @@
+"""Leases items and sees each through."""

@@ -1,0 +1,121 @@
+"""Gets the sources of attempts: once for all that need the same one."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from shipway.agent.events import Event, Fetched
+from shipway.agent.faults import fault
+from shipway.agent.flights import Flights
+from shipway.agent.lease import Key, Lease
+from shipway.agent.pool import Pool
+from shipway.agent.shipping import Shipper
+from shipway.agent.workdir import Folders
+from shipway.domain.item import Stage
+from shipway.plugins.errors import PermanentError
+from shipway.plugins.source import BlobReader, FetchRequest, Source, SourcePolicy, Tree
+
+TREES = 256  # sources that are remembered
+FRESH_MS = 30_000  # a remembered one is looked over by its plugin again after so long
+
+FindSource = Callable[[str], Source]
+Want = tuple[str, str]
+
+
+class Fetcher:
+    """Sources of the attempts that are held."""
+
+    def __init__(
+        self,
+        *,
+        find: FindSource,
+        cache: Path,
+        policy: SourcePolicy,
+        blobs: BlobReader,
+        folders: Folders,
+        shipper: Shipper,
+        pool: Pool,
+        emit: Callable[[Event], None],
+        boot_ms: Callable[[], int],
+    ) -> None:
+        self._find = find
+        self._cache = cache
+        self._policy = policy
+        self._blobs = blobs
+        self._folders = folders
+        self._shipper = shipper
+        self._pool = pool
+        self._emit = emit
+        self._boot_ms = boot_ms
+        self._known: OrderedDict[Want, tuple[Tree, int]] = OrderedDict()
+        self._trees: dict[Key, Tree] = {}
+        self._flights: Flights[Lease] = Flights()
+
+    def fetch(self, lease: Lease) -> Event | None:
+        """Get a source; the answer comes at once if it is known, else as an event."""
+        want = _want(lease)
+        known = self._known.get(want)
+        if known is not None and self._boot_ms() - known[1] < FRESH_MS:
+            self._trees[lease.key] = known[0]
+            return Fetched(at=self._boot_ms(), key=lease.key)
+        first = self._flights.board(want, lease)
+        if first is None:
+            self._pool.submit(self._fetch, want, lease)
+        return None
+
+    def tree(self, key: Key) -> Tree:
+        """Return an attempt's source."""
+        return self._trees[key]
+
+    def forget(self, key: Key) -> None:
+        """Let go of an attempt's source; it stays in the cache."""
+        self._trees.pop(key, None)
+
+    def _fetch(self, want: Want, lease: Lease) -> None:
+        try:
+            tree = self._call(lease)
+        except Exception as error:  # noqa: BLE001 - a pool's outermost frame; `fault` sorts them
+            for waiting in self._flights.land(want):
+                self._emit(fault(error, Stage.SOURCE, waiting.key, at=self._boot_ms()))
+            return
+        self._known[want] = (tree, self._boot_ms())
+        while len(self._known) > TREES:
+            self._known.popitem(last=False)
+        for waiting in self._flights.land(want):
+            self._trees[waiting.key] = tree
+            self._emit(Fetched(at=self._boot_ms(), key=waiting.key))
+
+    def _call(self, lease: Lease) -> Tree:
+        source = lease.spec.get("source") or {}
+        kind = str(source.get("kind"))
+        printing = self._shipper.build_log(lease, self._folders.open(lease.key))
+        try:
+            plugin = self._find(kind)
+        except PermanentError:
+            printing.print(f"this agent fetches no sources of kind {kind!r}")
+            raise
+        options = {name: lease.args[name] for name in ("submodules", "lfs") if name in lease.args}
+        request = FetchRequest(
+            source=source,
+            options=options,
+            cache=self._cache / kind,
+            blobs=self._blobs,
+            policy=self._policy,
+            print=printing.print,
+        )
+        try:
+            return plugin.fetch(request)
+        except Exception as error:
+            printing.print(str(error))
+            raise
+
+
+def _want(lease: Lease) -> Want:
+    args = lease.args
+    return (
+        json.dumps(lease.spec.get("source")),  # the spec is canonical
+        f"{args.get('submodules')} {args.get('lfs')}",
+    )

@@ -1,0 +1,190 @@
+"""Keeps what an agent owes across its own death: an append-only file of marks."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from shipway.agent.effects import DURABLE, Mark, Record
+from shipway.agent.lease import Key, Lease, read_lease, write_lease
+
+COMPACT_BYTES = 4 << 20  # a journal longer than this is written anew, if most of it is done
+VERSION = 1
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` would make one each time
+
+
+class JournalDamaged(Exception):
+    """A record other than the last cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What the journal knows of an attempt that is not done."""
+
+    lease: Lease
+    leased_at: int  # ms on the boot clock of `boot_id`
+    boot_id: str
+    has_passed: bool = False  # the start gate
+    handle: str | None = None
+    has_ended: bool = False
+
+
+class Journal:
+    """An open journal; one process at a time."""
+
+    def __init__(self, path: Path, *, boot_id: str) -> None:
+        self._path = path
+        self._boot_id = boot_id
+        self._lines: dict[Key, list[bytes]] = {}  # of attempts that are not done
+        self._size = 0
+        self._fd = -1
+
+    def open(self) -> list[Kept]:
+        """Read what is there, cut a torn end off, and return what is owed, in order."""
+        data = self._path.read_bytes() if self._path.exists() else b""
+        kept: dict[Key, Kept] = {}
+        for raw, value in _records(data, self._path):
+            key = value["key"]
+            self._keep(Mark(value["mark"]), key, raw)
+            _apply(kept, value)
+        self._rewrite()
+        return list(kept.values())
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Append records with one write; synced once if any of them has to be durable."""
+        if not records:
+            return
+        lines = []
+        for record in records:
+            line = _line(self._value(record))
+            self._keep(record.mark, record.key, line)
+            lines.append(line)
+        data = b"".join(lines)
+        _write_all(self._fd, data)
+        self._size += len(data)
+        if any(record.mark in DURABLE for record in records):
+            os.fdatasync(self._fd)
+        if self._size > COMPACT_BYTES:
+            self._compact()
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _value(self, record: Record) -> dict[str, Any]:
+        value: dict[str, Any] = {"mark": record.mark.value, "key": record.key}
+        if record.lease is not None:
+            value |= {
+                "lease": write_lease(record.lease),
+                "at": record.at,
+                "boot": self._boot_id,
+            }
+        if record.handle is not None:
+            value["handle"] = record.handle
+        return value
+
+    def _keep(self, mark: Mark, key: Key, line: bytes) -> None:
+        if mark is Mark.DONE:
+            self._lines.pop(key, None)
+        elif mark is Mark.LEASE:
+            self._lines[key] = [line]
+        elif key in self._lines:
+            self._lines[key].append(line)
+
+    def _compact(self) -> None:
+        if sum(len(line) for lines in self._lines.values() for line in lines) * 2 < self._size:
+            self.close()
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        """Write what is owed into a new file, and put that in the place of the old one."""
+        assert self._fd < 0
+        data = b"".join(line for lines in self._lines.values() for line in lines)
+        data = _line({"mark": "journal", "version": VERSION}) + data
+        fresh = self._path.with_name(self._path.name + ".new")
+        fd = os.open(
+            fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        _write_all(fd, data)
+        os.fsync(fd)
+        fresh.rename(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        self._fd = fd
+        self._size = len(data)
+
+
+def _records(data: bytes, path: Path) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
+    """Yield whole records; only the last line of the file may be torn."""
+    lines = data.split(b"\n")
+    torn_tail = lines.pop()
+    for number, line in enumerate(lines, 1):
+        value = _parse(line)
+        if value is None:
+            if number == len(lines) and not torn_tail:
+                return
+            raise JournalDamaged(
+                f"line {number} of {path} is damaged: move the file away to start without it; "
+                "programs that still run are found again, what was only being prepared goes back "
+                "to its queue"
+            )
+        if number == 1:
+            _check_head(value, path)
+            continue
+        yield line + b"\n", value
+
+
+def _check_head(value: Mapping[str, Any], path: Path) -> None:
+    if value.get("version") != VERSION:
+        raise JournalDamaged(
+            f"{path} has journal version {value.get('version')}, this agent reads {VERSION}: use "
+            "the agent that wrote it, or move the file away"
+        )
+
+
+def _apply(kept: dict[Key, Kept], value: Mapping[str, Any]) -> None:
+    mark, key = Mark(value["mark"]), value["key"]
+    if mark is Mark.LEASE:
+        kept[key] = Kept(
+            lease=read_lease(value["lease"]), leased_at=value["at"], boot_id=value["boot"]
+        )
+    elif mark is Mark.DONE:
+        kept.pop(key, None)
+    elif key in kept:
+        known = kept[key]
+        kept[key] = replace(
+            known,
+            has_passed=True,
+            handle=value.get("handle", known.handle),
+            has_ended=known.has_ended or mark is Mark.END,
+        )
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    text = _encode(value).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _parse(line: bytes) -> Mapping[str, Any] | None:
+    crc, space, text = line.partition(b" ")
+    if not space or len(crc) != 8 or crc != b"%08x" % zlib.crc32(text):
+        return None
+    value: Mapping[str, Any] = json.loads(text)
+    return value
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

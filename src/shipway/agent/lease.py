@@ -1,0 +1,113 @@
+"""The lease: what the server gave this agent to see through, read from the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shipway.domain.ids import ItemId, Token
+from shipway.domain.item import Event, Failure
+
+GRACE_S = 10.0  # between SIGTERM and SIGKILL, unless an item says otherwise
+
+Key = str  # an attempt's name, `<item>.<attempt>`: also that of its folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """One attempt at one item, and the proof that it is ours."""
+
+    key: Key
+    item: ItemId
+    attempt: int
+    token: Token
+    job_key: str  # the program's own key
+    term_ms: int
+    resource: str
+    grace_s: float = GRACE_S
+    start_limit_s: float | None = None  # from the lease to the start gate
+    run_limit_s: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)  # the item as JSON, its spec in it
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """The launch spec as JSON values."""
+        spec: Mapping[str, Any] = self.facts["spec"]
+        return spec
+
+    @property
+    def args(self) -> Mapping[str, Any]:
+        """What the spec asks of the resource that it runs on."""
+        args = (self.spec.get("resource_args") or {}).get(self.resource)
+        return args if isinstance(args, Mapping) else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What became of a lease, as the server is told."""
+
+    item: ItemId
+    token: Token
+    event: Event
+    handle: str | None = None
+    exit_code: int | None = None
+    failure: Failure | None = None
+    log_sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self, at: int) -> dict[str, Any]:
+        """Return the report as the wire has it."""
+        value: dict[str, Any] = {
+            "item": self.item,
+            "token": self.token,
+            "event": self.event.value,
+            "at": at,
+        }
+        if self.handle is not None:
+            value["handle"] = self.handle
+        if self.exit_code is not None:
+            value["exit_code"] = self.exit_code
+        if self.failure is not None:
+            failure = self.failure.to_json()
+            del failure["remedy"]
+            value["failure"] = failure
+        if self.log_sizes:
+            value["log_sizes"] = dict(self.log_sizes)
+        return value
+
+
+def read_lease(value: Mapping[str, Any], *, grace_s: float = GRACE_S) -> Lease:
+    """Read a lease from the wire, or from the journal; `grace_s` is for items that name none."""
+    item = value["item_json"]
+    resource = str(item["resource"])
+    spec = item["spec"]
+    args = (spec.get("resource_args") or {}).get(resource) or {}
+    return Lease(
+        key=f"{value['item']}.{value['attempt']}",
+        item=value["item"],
+        attempt=value["attempt"],
+        token=value["token"],
+        job_key=value["job_key"],
+        term_ms=value["term_ms"],
+        resource=resource,
+        grace_s=_seconds(args.get("grace_s"), grace_s),
+        start_limit_s=args.get("start_limit_s"),
+        run_limit_s=args.get("run_limit_s"),
+        facts=item,
+    )
+
+
+def write_lease(lease: Lease) -> dict[str, Any]:
+    """Return what `read_lease` reads."""
+    return {
+        "item": lease.item,
+        "attempt": lease.attempt,
+        "token": lease.token,
+        "job_key": lease.job_key,
+        "term_ms": lease.term_ms,
+        "item_json": lease.facts,
+    }
+
+
+def _seconds(value: object, default: float) -> float:
+    return float(value) if isinstance(value, int | float) else default

@@ -1,0 +1,204 @@
+"""Keeps the calls to the server going: one open poll always, reports in batches, renewals."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from shipway.agent.courier import Courier, Reply
+from shipway.agent.events import DrainAsked, Event, NotRenewed, Settled
+from shipway.agent.lease import GRACE_S, Report
+from shipway.agent.transport import Transport
+from shipway.agent.wire import leased, read_answers, read_renewal, read_stops
+from shipway.domain.errors import Code, ShipwayError
+from shipway.domain.ids import ItemId, Token
+
+log = logging.getLogger(__name__)
+
+POLL_S = 25.0  # how long the server holds a call that has nothing to answer
+REPORTS_LIMIT = 500  # reports in one call
+AGAIN_S = 0.5  # between two looks at an empty queue for those who do not wait for work
+FATAL = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.INVALID, Code.NOT_FOUND})
+
+
+class Way(StrEnum):
+    """What a call is for; each way has one call under way at most."""
+
+    EXCHANGE = "exchange"  # reports, and leases where no poll asks for them
+    WORK = "work"  # waits for leases
+    STOPS = "stops"  # waits for stops, whether or not there are free slots
+    RENEW = "renew"  # keeps leases
+
+
+class Phase(StrEnum):
+    """How far an agent has come with its server."""
+
+    REGISTER = "register"  # the server does not know it yet
+    SETTLE = "settle"  # the server does not know what it holds yet
+    OPEN = "open"  # work may be asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What the agent could use now."""
+
+    room: int  # leases
+    used: int  # slots
+    is_holding: bool
+    held: Mapping[ItemId, Token]  # told once, after a start
+
+
+class Link:
+    """Decides which call is made next; the loop's thread alone is in here."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        registration: Mapping[str, Any],
+        emit: Callable[[Reply], None],
+        boot_ms: Callable[[], int],
+        now: Callable[[], int],
+        poll_s: float = POLL_S,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        self._transport = transport
+        self._registration = registration
+        self._agent = str(registration["id"])
+        self._boot_ms = boot_ms
+        self._now = now
+        self._poll_s = poll_s
+        self._grace_s = grace_s
+        self._couriers = {way: Courier(way, emit=emit, boot_ms=boot_ms) for way in Way}
+        self._outbox: deque[Report] = deque()
+        self._phase = Phase.REGISTER
+        self._was_known = False  # the server took this agent before
+        self._is_draining = False
+        self.is_stopping = False  # the server asked for the agent's end
+        self.is_dry = False  # the last call that asked for work got none
+        self.refusal: ShipwayError | None = None  # the server will not have this agent
+
+    def send(self, report: Report) -> None:
+        """Put a report into the next call."""
+        self._outbox.append(report)
+
+    def renew(self, held: Mapping[ItemId, Token]) -> None:
+        """Renew leases; a renewal that is still under way is enough."""
+        courier = self._couriers[Way.RENEW]
+        if courier.is_busy:
+            return
+        leases = [{"item": item, "token": token} for item, token in held.items()]
+        calls, agent = self._transport.leases, self._agent
+        courier.send(lambda: calls.renew(agent, leases), held)
+
+    def pump(self, need: Need) -> None:
+        """Make the calls that are due."""
+        exchange = self._couriers[Way.EXCHANGE]
+        if self._phase is not Phase.OPEN:
+            if exchange.is_free():
+                self._introduce(exchange, need)
+            return
+        work = self._couriers[Way.WORK]
+        if self._outbox and exchange.is_free():
+            count = min(len(self._outbox), REPORTS_LIMIT)
+            reports = [self._outbox.popleft() for _ in range(count)]
+            limit = 0 if work.is_busy else need.room
+            self._lease(exchange, need, limit=limit, reports=reports, wait_s=0)
+        if need.room and work.is_free() and not exchange.asked:
+            self._lease(work, need, limit=need.room, reports=(), wait_s=self._poll_s)
+        stops = self._couriers[Way.STOPS]
+        if stops.is_free() and (need.is_holding or not work.is_busy):
+            self._lease(stops, need, limit=0, reports=(), wait_s=max(self._poll_s, 1.0))
+
+    def take(self, reply: Reply) -> list[Event]:
+        """Read an answer into events; what did not get through goes again."""
+        courier = self._couriers[Way(reply.way)]
+        asked, courier.asked = courier.asked, 0
+        if reply.error is not None:
+            return self._refused(courier, reply, reply.error)
+        courier.succeed()
+        answer = reply.answer
+        assert answer is not None
+        if courier.way is Way.RENEW:
+            return read_renewal(answer, reply.cargo, sent_at=reply.sent_at, at=reply.at)
+        if self._phase is not Phase.OPEN:
+            return self._introduced(reply, answer)
+        events: list[Event] = []
+        events += leased(answer, grace_s=self._grace_s, sent_at=reply.sent_at, at=reply.at)
+        events += read_answers(answer, reply.cargo, sent_at=reply.sent_at, at=reply.at)
+        events += read_stops(answer, at=reply.at)
+        if asked:
+            self.is_dry = not answer["leases"]
+            if self.is_dry and not self._poll_s:
+                courier.rest(AGAIN_S)
+        self.is_stopping = self.is_stopping or bool(answer.get("stop"))
+        is_draining = bool(answer.get("drain"))
+        if is_draining != self._is_draining:
+            self._is_draining = is_draining
+            events.append(DrainAsked(at=reply.at, is_draining=is_draining))
+        return events
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is owed to the server and no work is on its way."""
+        ways = (Way.EXCHANGE, Way.WORK)
+        return not self._outbox and not any(self._couriers[way].is_busy for way in ways)
+
+    def next_try(self) -> float | None:
+        """Return in how many seconds a call that failed is due again."""
+        waits = [w for c in self._couriers.values() if (w := c.pause()) is not None]
+        return min(waits, default=None)
+
+    def _lease(
+        self, courier: Courier, need: Need, *, limit: int, reports: Sequence[Report], wait_s: float
+    ) -> None:
+        at = self._now()
+        ask = {
+            "agent": self._agent,
+            "limit": limit,
+            "used_slots": need.used,
+            "reports": [report.to_json(at) for report in reports],
+        }
+        courier.asked = limit
+        calls = self._transport.leases
+        courier.send(lambda: calls.lease(ask, wait_s=wait_s), tuple(reports))
+
+    def _introduce(self, courier: Courier, need: Need) -> None:
+        if self._phase is Phase.REGISTER:
+            agents, registration = self._transport.agents, self._registration
+            courier.send(lambda: agents.register(registration), ())
+            return
+        held = [{"item": item, "token": token} for item, token in need.held.items()]
+        ask = {"agent": self._agent, "limit": 0, "used_slots": need.used, "held": held}
+        calls = self._transport.leases
+        courier.send(lambda: calls.lease({**ask, "reports": []}, wait_s=0), ())
+
+    def _introduced(self, reply: Reply, answer: Mapping[str, Any]) -> list[Event]:
+        if self._phase is Phase.REGISTER:
+            self._phase = Phase.SETTLE
+            self._was_known = True
+            log.info("registered", extra={"agent": self._agent})
+            return []
+        self._phase = Phase.OPEN
+        lost = tuple(ItemId(item) for item in answer.get("lost") or ())
+        return [
+            Settled(at=reply.at, sent_at=reply.sent_at, lost=lost),
+            *read_stops(answer, at=reply.at),
+        ]
+
+    def _refused(self, courier: Courier, reply: Reply, error: ShipwayError) -> list[Event]:
+        courier.fail()
+        if courier.failures in (1, 10) or error.code is not Code.UNREACHABLE:
+            log.warning("call failed", extra={"way": courier.way, "error": error.message})
+        if courier.way is Way.RENEW:
+            return [NotRenewed(at=reply.at)]
+        self._outbox.extendleft(reversed(reply.cargo))
+        if self._phase is Phase.REGISTER and error.code in FATAL and not self._was_known:
+            self.refusal = error
+        elif error.code is Code.NOT_FOUND:  # a server with another database
+            self._phase = Phase.REGISTER
+        return []

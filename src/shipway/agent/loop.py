@@ -1,0 +1,153 @@
+"""Takes events in batches, asks the plan, and does what it says; one thread, no waiting."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from shipway.agent.courier import Reply
+from shipway.agent.effects import (
+    Build,
+    Deadlines,
+    Drain,
+    Effect,
+    Fetch,
+    Forget,
+    Record,
+    Renew,
+    Send,
+    Start,
+    Stop,
+)
+from shipway.agent.events import Event, Turn
+from shipway.agent.journal import Journal
+from shipway.agent.link import Link, Need
+from shipway.agent.plan import step
+from shipway.agent.settle import held
+from shipway.agent.state import State, room, used
+from shipway.agent.work import Work
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0  # the longest that time alone goes unnoticed while something is held
+IDLE_S = 30.0
+BATCH_LIMIT = 1_000  # events taken in one go
+
+
+class Reason(StrEnum):
+    """Why the loop ended."""
+
+    STOPPED = "stopped"  # somebody asked this process
+    ASKED = "asked"  # somebody asked the server
+    EMPTY = "empty"  # `--once`, and nothing is left
+    REFUSED = "refused"  # the server will not have this agent
+
+
+class Loop:
+    """The agent's one decision maker."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        link: Link,
+        work: Work,
+        journal: Journal,
+        inbox: SimpleQueue[Event | Reply | None],
+        boot_ms: Callable[[], int],
+        is_once: bool = False,
+    ) -> None:
+        self.state = state
+        self._held = held(state)  # told to the server once
+        self._link = link
+        self._work = work
+        self._journal = journal
+        self._inbox = inbox
+        self._boot_ms = boot_ms
+        self._is_once = is_once
+        self._hands: dict[type, Callable[[Any], Event | None]] = {
+            Record: lambda _: None,  # written before anything else
+            Fetch: lambda effect: work.fetch(effect.lease),
+            Build: lambda effect: work.build(effect.lease),
+            Start: work.start,
+            Stop: work.stop,
+            Deadlines: work.extend,
+            Drain: work.drain,
+            Forget: work.forget,
+            Renew: lambda effect: link.renew(effect.held),
+            Send: lambda effect: link.send(effect.report),
+        }
+
+    def run(self, first: list[Event]) -> Reason:
+        """Go on until there is a reason to end."""
+        batch: list[Event | Reply | None] = [*first]
+        while True:
+            if None in batch:
+                return Reason.STOPPED
+            self._turn(deque(self._events(batch)))
+            now = self._boot_ms()
+            need = Need(
+                room=room(self.state, now),
+                used=used(self.state),
+                is_holding=bool(self.state.attempts),
+                held=self._held,
+            )
+            reason = self._over(need)
+            if reason is not None:
+                return reason
+            self._link.pump(need)
+            batch = self._wait()
+
+    def _events(self, batch: list[Event | Reply | None]) -> list[Event]:
+        events: list[Event] = []
+        for one in batch:
+            if isinstance(one, Reply):
+                events += self._link.take(one)
+            elif one is not None:
+                events.append(one)
+        return events
+
+    def _turn(self, events: deque[Event]) -> None:
+        """Take all events, and those that follow from them at once, until there are none."""
+        while True:  # ends: each attempt has few phases, and each round moves one on
+            effects: list[Effect] = []
+            while events:
+                self.state, more = step(self.state, events.popleft())
+                effects += more
+            self.state, more = step(self.state, Turn(at=self._boot_ms()))
+            effects += more
+            if not effects:
+                return
+            self._journal.write([e for e in effects if type(e) is Record])
+            for effect in effects:
+                event = self._hands[type(effect)](effect)
+                if event is not None:
+                    events.append(event)
+            if not events:
+                return
+
+    def _over(self, need: Need) -> Reason | None:
+        if self._link.refusal is not None:
+            return Reason.REFUSED
+        if self._link.is_stopping:
+            return Reason.ASKED
+        is_empty = self._link.is_dry and self._link.is_quiet and not need.is_holding
+        return Reason.EMPTY if self._is_once and is_empty else None
+
+    def _wait(self) -> list[Event | Reply | None]:
+        """Return what has come, at once if there is something."""
+        limit = TICK_S if self.state.attempts else IDLE_S
+        again = self._link.next_try()
+        timeout = limit if again is None else min(limit, again)
+        batch: list[Event | Reply | None] = []
+        try:
+            batch.append(self._inbox.get(timeout=timeout))
+            while len(batch) < BATCH_LIMIT:
+                batch.append(self._inbox.get_nowait())
+        except Empty:
+            pass
+        return batch

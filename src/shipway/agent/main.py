@@ -1,0 +1,260 @@
+"""Puts an agent together and runs it until there is a reason to end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import random
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import shipway.runside
+from shipway import __version__
+from shipway.agent.building import Preparer
+from shipway.agent.config import Config
+from shipway.agent.courier import Reply
+from shipway.agent.environment import surroundings
+from shipway.agent.events import Event
+from shipway.agent.fetching import Fetcher
+from shipway.agent.home import Home, boot_id, boot_ms, now_ms
+from shipway.agent.journal import Journal
+from shipway.agent.lease import Report
+from shipway.agent.link import POLL_S, Link
+from shipway.agent.loop import Loop, Reason
+from shipway.agent.parent import watch_parent
+from shipway.agent.pool import Pool
+from shipway.agent.settle import settle
+from shipway.agent.shipping import Shipper
+from shipway.agent.state import PREPARING, State
+from shipway.agent.transport import ServerBlobs, Transport
+from shipway.agent.work import Work
+from shipway.agent.workdir import Folders
+from shipway.client import Client
+from shipway.domain.errors import ShipwayError
+from shipway.domain.item import Event as ItemEvent
+from shipway.plugins.builder import Builder
+from shipway.plugins.errors import PermanentError
+from shipway.plugins.find import find, installed
+from shipway.plugins.runner import Runner, RunnerContext
+
+log = logging.getLogger(__name__)
+
+BUILDER = "uv"
+THREADS = 8  # that fetch and build
+SHIPPING_THREADS = 4
+GOODBYE_S = 1.5  # for giving back what was not started yet
+
+Inbox = SimpleQueue[Event | Reply | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOptions:
+    """What an agent is started with."""
+
+    home: Path
+    base_url: str
+    key: str = field(repr=False)
+    config: Config
+    is_once: bool = False
+    parent_pid: int | None = None  # ends within 5 s of it
+    parent_fd: int | None = None  # a pipe whose other end the parent holds
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+
+def run_agent(options: AgentOptions) -> int:
+    """Run an agent until it is asked to end; 0, or 1 where the server will not have it."""
+    home = Home(path=options.home)
+    lock = home.lock()
+    inbox: Inbox = SimpleQueue()
+    _catch_signals(inbox)
+    watch_parent(lambda: inbox.put(None), pid=options.parent_pid, fd=options.parent_fd)
+    client = Client(options.base_url, options.key, env=options.env)
+    try:
+        return _run(options, home, inbox, client)
+    finally:
+        os.close(lock)
+
+
+def _run(options: AgentOptions, home: Home, inbox: Inbox, transport: Transport) -> int:
+    agent = home.agent_id(random.SystemRandom())
+    runners = find_runners(options.config)
+    work = make_work(options, home, inbox, transport, runners)
+    journal = Journal(home.journal, boot_id=boot_id())
+    kept = journal.open()
+    contexts = {
+        name: RunnerContext(
+            home=home.runner(name),
+            attempts=home.attempts,
+            agent=agent,
+            slots=options.config.max_jobs,
+            base_url=options.base_url,
+            key_file=home.keep_key(options.key),
+            notify=work.notice,
+        )
+        for name in runners
+    }
+    found = work.open(contexts, [one.lease for one in kept])
+    state, missed = settle(
+        kept, found, slots=options.config.max_jobs, boot_id=boot_id(), now=boot_ms()
+    )
+    for attempt in state.attempts.values():
+        if attempt.handle is not None:
+            work.adopt(attempt.lease, attempt.handle)
+    log.info("agent begins", extra={"agent": agent, "found": len(state.attempts)})
+    link = Link(
+        transport=transport,
+        registration=registration(agent, options.config, tuple(runners)),
+        emit=inbox.put,
+        boot_ms=boot_ms,
+        now=now_ms,
+        poll_s=0 if options.is_once else POLL_S,
+        grace_s=options.config.grace_s,
+    )
+    loop = Loop(
+        state=state,
+        link=link,
+        work=work,
+        journal=journal,
+        inbox=inbox,
+        boot_ms=boot_ms,
+        is_once=options.is_once,
+    )
+    try:
+        reason = loop.run([*missed])
+        if reason in (Reason.STOPPED, Reason.ASKED):
+            _give_back(transport, agent, loop.state)
+    finally:
+        work.close()
+        journal.close()
+    if reason is Reason.REFUSED:
+        assert link.refusal is not None
+        log.error("the server refuses this agent", extra={"error": link.refusal.message})
+        return 1
+    log.info("agent ends", extra={"agent": agent, "reason": reason.value})
+    return 0
+
+
+def make_work(
+    options: AgentOptions,
+    home: Home,
+    inbox: Inbox,
+    transport: Transport,
+    runners: Mapping[str, Runner],
+) -> Work:
+    """Wire the hands of an agent."""
+    config = options.config
+    pool = Pool("work", THREADS)
+    folders = Folders(home.attempts, later=pool.submit)
+    runside = home.lay_runside(Path(shipway.runside.__file__).parent)
+    around = surroundings(
+        options.env,
+        base_url=options.base_url,
+        runside=runside,
+        pass_env=config.pass_env,
+        own_bin=str(Path(sys.prefix, "bin")) if sys.prefix != sys.base_prefix else None,
+    )
+    shipper = Shipper(
+        items=transport.items,
+        blobs=transport.blobs,
+        pool=Pool("shipping", SHIPPING_THREADS),
+        emit=inbox.put,
+        boot_ms=boot_ms,
+        now=now_ms,
+    )
+    fetcher = Fetcher(
+        find=cache(lambda kind: find("shipway.sources", kind)()),
+        cache=home.path / "sources",
+        policy=config.policy,
+        blobs=ServerBlobs(transport.blobs),
+        folders=folders,
+        shipper=shipper,
+        pool=pool,
+        emit=inbox.put,
+        boot_ms=boot_ms,
+    )
+    preparer = Preparer(
+        builder=cache(_make_builder),
+        cache=home.path / "envs",
+        around=around,
+        build_env=dict(options.env),
+        transport=transport,
+        folders=folders,
+        shipper=shipper,
+        pool=pool,
+        emit=inbox.put,
+        boot_ms=boot_ms,
+    )
+    return Work(
+        runners=runners,
+        fetcher=fetcher,
+        preparer=preparer,
+        folders=folders,
+        shipper=shipper,
+        emit=inbox.put,
+        boot_ms=boot_ms,
+    )
+
+
+def _make_builder() -> Builder:
+    builder: Builder = find("shipway.builders", BUILDER)()
+    return builder
+
+
+def find_runners(config: Config) -> dict[str, Runner]:
+    """Load the runners that the agent's policy allows, by resource."""
+    names = config.resources or tuple(installed("shipway.runners"))
+    if not names:
+        raise PermanentError("no runner is installed: install shipway again")
+    return {name: find("shipway.runners", name)() for name in names}
+
+
+def registration(agent: str, config: Config, resources: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the server is told of this agent."""
+    return {
+        "id": agent,
+        "hostname": socket.gethostname(),
+        "version": __version__,
+        "queues": list(config.queues),
+        "entity": config.entity,
+        "resources": list(resources),
+        "run_as": config.run_as.value,
+        "slots": config.max_jobs,
+        "facts": {"python": platform.python_version(), "platform": platform.platform()},
+    }
+
+
+def _give_back(transport: Transport, agent: str, state: State) -> None:
+    """Let others have at once what was not started; unanswered, it goes back by itself."""
+    reports = [
+        Report(item=a.lease.item, token=a.lease.token, event=ItemEvent.REQUEUE)
+        for a in state.attempts.values()
+        if a.progress in PREPARING and not a.is_lost
+    ]
+    if not reports:
+        return
+
+    def call() -> None:
+        try:
+            transport.leases.report(agent, [report.to_json(now_ms()) for report in reports])
+        except ShipwayError as error:
+            log.info("not given back", extra={"error": error.message})
+
+    thread = threading.Thread(target=call, name="goodbye", daemon=True)
+    thread.start()
+    thread.join(GOODBYE_S)
+
+
+def _catch_signals(inbox: Inbox) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: inbox.put(None))

@@ -1,0 +1,279 @@
+"""Reads the byte streams of an attempt that travel to the server, each from any offset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from shipway.domain.attempt import (
+    FRAME,
+    FRAME_LIMIT,
+    LogName,
+    LogStream,
+    decode_frames,
+    encode_frame,
+)
+
+CHUNK = 1 << 20  # bytes of one piece, before compression
+LINE_LIMIT = 1 << 20  # bytes of one record; a longer one is replaced by a note
+FILE_LIMIT = 2 << 30  # bytes of one saved file
+TAIL_LINES = 20
+TAIL_WIDTH = 500
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Bytes that begin and end where frames or lines do."""
+
+    data: bytes
+    first_at: int
+    last_at: int
+
+
+class Stream(Protocol):
+    """One stream of one attempt."""
+
+    name: LogName
+
+    def size(self) -> int:
+        """Return how many bytes there are so far."""
+
+    def piece(self, offset: int) -> Piece | None:
+        """Return what comes next, or None when there is nothing whole."""
+
+
+class ProgramStream:
+    """What a program printed, from its runner."""
+
+    name = LogName.PROGRAM
+
+    def __init__(
+        self, read: Callable[[int, int], bytes], size: Callable[[], int], limit: int = CHUNK
+    ) -> None:
+        self._read = read
+        self._size = size
+        self._limit = limit
+
+    def size(self) -> int:
+        """Return how many bytes there are so far."""
+        return self._size()
+
+    def piece(self, offset: int) -> Piece | None:
+        """Return whole frames."""
+        return framed(self._read(offset, self._limit), self._limit)
+
+
+class BuildStream:
+    """What fetching and building printed: written here, by any thread, as frames."""
+
+    name = LogName.BUILD
+
+    def __init__(self, path: Path, *, now: Callable[[], int]) -> None:
+        self._path = path
+        self._now = now
+        self._lock = threading.Lock()
+
+    def print(self, line: str) -> None:
+        """Append one line."""
+        data = (line.rstrip("\n") + "\n").encode("utf-8", "replace")[:FRAME_LIMIT]
+        with self._lock, self._path.open("ab") as file:
+            file.write(encode_frame(LogStream.BUILD, self._now(), data))
+
+    def size(self) -> int:
+        """Return how many bytes there are so far."""
+        return _size(self._path)
+
+    def piece(self, offset: int) -> Piece | None:
+        """Return whole frames."""
+        return framed(_read(self._path, offset, CHUNK), CHUNK)
+
+
+class RecordStream:
+    """A run's records: lines as the program wrote them, saved files uploaded before theirs.
+
+    `records.sent` is what is shipped, so that its offsets never change: one line of it for each
+    line of `records.jsonl`, also after a restart.
+    """
+
+    name = LogName.RECORDS
+
+    def __init__(
+        self, folder: Path, *, upload: Callable[[str, Path, int], None], now: Callable[[], int]
+    ) -> None:
+        self._folder = folder
+        self._upload = upload
+        self._now = now
+        self._taken: int | None = None  # bytes of `records.jsonl` that are in `records.sent`
+
+    @property
+    def _written(self) -> Path:
+        return self._folder / "records.jsonl"
+
+    @property
+    def _sent(self) -> Path:
+        return self._folder / "records.sent"
+
+    def size(self) -> int:
+        """Return how many bytes there are so far, those not taken over yet at least as one."""
+        taken = self._taken or 0
+        return _size(self._sent) + max(0, _size(self._written) - taken)
+
+    def is_there(self) -> bool:
+        """Tell whether the program wrote any."""
+        return os.access(f"{self._folder}/records.jsonl", os.F_OK)
+
+    def final_size(self) -> int:
+        """Return the bytes that are ready to be shipped."""
+        return _size(self._sent)
+
+    def piece(self, offset: int) -> Piece | None:
+        """Return whole lines, taking new ones over first."""
+        if offset >= _size(self._sent):
+            self._take_over()
+        data = _read(self._sent, offset, CHUNK)
+        end = data.rfind(b"\n") + 1
+        if not end:
+            return None
+        now = self._now()
+        return Piece(data=data[:end], first_at=now, last_at=now)
+
+    def _take_over(self) -> None:
+        if self._taken is None:
+            self._taken = self._recover()
+        data = _read(self._written, self._taken, LINE_LIMIT + 1)
+        end = data.rfind(b"\n") + 1
+        if not end:
+            if len(data) <= LINE_LIMIT:
+                return
+            self._skip_long_line()
+            return
+        lines = data[:end]
+        if b'"file"' in lines:
+            lines = b"".join(self._file_line(line) for line in lines.splitlines(keepends=True))
+        with self._sent.open("ab") as file:
+            file.write(lines)
+        self._taken += end
+
+    def _recover(self) -> int:
+        """Find how far an agent before this one came, by counting lines."""
+        sent = self._sent.read_bytes() if self._sent.exists() else b""
+        whole = sent.rfind(b"\n") + 1
+        if whole < len(sent):
+            os.truncate(self._sent, whole)
+        taken = 0
+        if whole and self._written.exists():
+            with self._written.open("rb") as file:
+                for _ in range(sent.count(b"\n")):
+                    file.readline()
+                taken = file.tell()
+        return taken
+
+    def _skip_long_line(self) -> None:
+        assert self._taken is not None
+        with self._written.open("rb") as file:
+            file.seek(self._taken)
+            length = 0
+            while part := file.readline(CHUNK):
+                length += len(part)
+                if part.endswith(b"\n"):
+                    break
+            else:
+                return  # its end is not there yet
+        note = {"kind": "dropped", "reason": "a record is over 1 MiB", "size": length}
+        with self._sent.open("ab") as file:
+            file.write(_json_line(note))
+        self._taken += length
+
+    def _file_line(self, line: bytes) -> bytes:
+        """Upload the file that a line names, and add its digest and size."""
+        try:
+            value = json.loads(line)
+        except ValueError:
+            return line
+        if not isinstance(value, dict) or value.get("kind") != "file":
+            return line
+        stored = value.get("stored")
+        if not isinstance(stored, str) or "/" in stored or stored in ("", ".", ".."):
+            return _dropped(value, "its stored name is none")
+        path = self._folder / "files" / stored
+        try:
+            digest, size = digest_of(path)
+        except OSError as error:
+            return _dropped(value, f"it cannot be read: {error.strerror}")
+        if size > FILE_LIMIT:
+            return _dropped(value, f"it has {size} bytes, the limit is {FILE_LIMIT}")
+        self._upload(digest, path, size)
+        return _json_line({**value, "digest": digest, "size": size})
+
+
+def framed(data: bytes, limit: int) -> Piece | None:
+    """Cut bytes to whole frames; one frame longer than the limit goes in parts."""
+    at, end = 0, len(data)
+    first = last = 0
+    while at + FRAME.size <= end:
+        _, stamp, length = FRAME.unpack_from(data, at)
+        if at + FRAME.size + length > end:
+            break
+        first = first or stamp
+        last = stamp
+        at += FRAME.size + length
+    if at:
+        return Piece(data=data[:at] if at < end else data, first_at=first, last_at=last)
+    if end < limit:
+        return None
+    stamp = FRAME.unpack_from(data, 0)[1]
+    return Piece(data=data, first_at=stamp, last_at=stamp)
+
+
+def digest_of(path: Path) -> tuple[str, int]:
+    """Return a regular file's SHA-256 and size; a link is refused."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(fd, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(fd).st_size
+
+
+def tail_lines(frames: bytes) -> tuple[str, ...]:
+    """Return the last lines of a framed log as people would see them."""
+    text = b""
+    with suppress(ValueError):
+        text = b"".join(f.data for f in decode_frames(frames) if f.stream is not LogStream.GAP)
+    lines: Sequence[str] = text.decode("utf-8", "replace").splitlines()
+    shown = []
+    for line in lines[-TAIL_LINES:]:
+        plain = _ESCAPES.sub("", line)
+        plain = "".join(char if char.isprintable() or char == "\t" else " " for char in plain)
+        shown.append(plain.rstrip()[:TAIL_WIDTH])
+    return tuple(shown)
+
+
+def _dropped(value: dict[str, Any], reason: str) -> bytes:
+    return _json_line({"kind": "dropped", "path": str(value.get("path")), "reason": reason})
+
+
+def _json_line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _read(path: Path, offset: int, limit: int) -> bytes:
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(limit)
+    except FileNotFoundError:
+        return b""

@@ -1,0 +1,67 @@
+"""Reads the server's answers to an agent into events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shipway.agent.events import Answered, Event, Leased, Lost, Renewed, StopAsked
+from shipway.agent.lease import Report, read_lease
+from shipway.domain.errors import Code
+from shipway.domain.ids import ItemId, Token
+
+
+def leased(answer: Mapping[str, Any], *, grace_s: float, sent_at: int, at: int) -> list[Event]:
+    """Return the leases of an answer as one event, or none."""
+    leases = tuple(read_lease(value, grace_s=grace_s) for value in answer.get("leases") or ())
+    return [Leased(at=at, sent_at=sent_at, leases=leases)] if leases else []
+
+
+def read_answers(
+    answer: Mapping[str, Any], reports: Sequence[Report], *, sent_at: int, at: int
+) -> list[Event]:
+    """Return what became of each report; results come in the reports' order."""
+    results = answer.get("results") or ()
+    assert len(results) == len(reports), "a result for each report"
+    return [
+        Answered(
+            at=at,
+            sent_at=sent_at,
+            item=report.item,
+            token=report.token,
+            event=report.event,
+            is_ok=bool(result["ok"]),
+            code=Code(result["code"]) if result.get("code") else None,
+            stop_requested=bool(result.get("stop_requested")),
+            grace_s=result.get("grace_s"),
+            term_ms=int(result.get("term_ms") or 0),
+        )
+        for report, result in zip(reports, results, strict=True)
+    ]
+
+
+def read_stops(answer: Mapping[str, Any], *, at: int) -> list[Event]:
+    """Return the stops that somebody asked for."""
+    return [
+        StopAsked(
+            at=at,
+            item=ItemId(stop["item"]),
+            token=Token(stop["token"]),
+            grace_s=stop.get("grace_s"),
+        )
+        for stop in answer.get("stops") or ()
+    ]
+
+
+def read_renewal(
+    answer: Mapping[str, Any], held: Mapping[ItemId, Token], *, sent_at: int, at: int
+) -> list[Event]:
+    """Return what is renewed, what is lost and what should end."""
+    terms = {ItemId(one["item"]): int(one["term_ms"]) for one in answer.get("renewed") or ()}
+    events: list[Event] = [Renewed(at=at, sent_at=sent_at, terms=terms)]
+    events += [
+        Lost(at=at, item=ItemId(item), token=held[item])
+        for item in answer.get("lost") or ()
+        if item in held
+    ]
+    return events + read_stops(answer, at=at)

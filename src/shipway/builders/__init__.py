@@ -1,0 +1,1 @@
+"""Builder plugins: each makes one kind of environment."""

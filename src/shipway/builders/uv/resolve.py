@@ -1,0 +1,290 @@
+"""Turns what was chosen into a lock: read from the source, pinned, remembered or made anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from shipway.builders.uv import locks
+from shipway.builders.uv.inputs import (
+    Input,
+    Kind,
+    read,
+    read_toml,
+    script_header,
+    workspace_members,
+)
+from shipway.builders.uv.locks import Form, Lock
+from shipway.builders.uv.pythons import Python
+from shipway.builders.uv.tool import Uv, UvFailed, index_settings, tail, uv_environment
+from shipway.plugins.builder import BuildRequest
+from shipway.plugins.errors import PermanentError
+
+NESTED_LIMIT = 50  # requirement files that include one another
+_OPTION = re.compile(
+    r"^(-i|--index-url|--extra-index-url|-f|--find-links|--no-index|--pre|--only-binary"
+    r"|--no-binary)\b"
+)
+_INCLUDE = re.compile(r"^(?:-r|--requirement|-c|--constraint)[ =]?\s*(\S+)")
+_LOCAL = re.compile(
+    r"^(?:(?:-e|--editable)[ =]?\s*)?(\.{1,2}(?:/|$|\[)|/|file:)|^\S+ @ (\.|/|file:)"
+)
+_PLACE = re.compile(r"^(?:(?:-e|--editable)[ =]?\s*|[^@\s]+ @ )?(?:file://)?([^\s;\[]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """A lock, and whether it still has to be pinned on the item."""
+
+    lock: Lock
+    is_new: bool
+
+
+def lock_of(chosen: Input, request: BuildRequest) -> Lock | None:
+    """Return the lock that is there already: pinned, or part of the source."""
+    base = _base(chosen, request.tree)
+    if request.lock is not None:
+        return _located(locks.from_bytes(request.lock), chosen, request, base)
+    if chosen.kind is Kind.NONE:
+        return Lock(form=Form.NONE, content=b"")
+    assert chosen.file is not None
+    if chosen.kind in {Kind.UV_LOCK, Kind.PYLOCK}:
+        lock = Lock(form=Form(chosen.kind.value), content=read(chosen.file))
+        return _located(lock, chosen, request, base)
+    if chosen.kind is Kind.REQUIREMENTS and _is_hashed(read(chosen.file).decode()):
+        return Lock(form=Form.REQUIREMENTS, content=read(chosen.file))
+    return None
+
+
+def memory_key(chosen: Input, request: BuildRequest, python: Python) -> str:
+    """Return the digest of all that a resolution depends on, apart from the index's own state."""
+    digest = hashlib.sha256()
+    facts = [
+        chosen.kind,
+        _base(chosen, request.tree),
+        python.implementation,
+        python.short,
+        sorted(request.extras),
+        sorted(request.groups),
+        index_settings(uv_environment(request.env, {})),
+    ]
+    digest.update(json.dumps(facts).encode())
+    for path in files_of(chosen):
+        data = read(path)
+        digest.update(f"\n{path.relative_to(request.tree)} {len(data)}\n".encode() + data)
+    return digest.hexdigest()
+
+
+def resolve(chosen: Input, request: BuildRequest, python: Python, uv: Uv) -> Lock:
+    """Resolve an unlocked input; raise `PermanentError` with the resolver's own words."""
+    base = _base(chosen, request.tree)
+    scratch_root = uv.cache.parent / "tmp"
+    scratch_root.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=scratch_root) as scratch:
+        try:
+            if chosen.kind is Kind.PROJECT and "project" in read_toml(
+                chosen.folder / "pyproject.toml"
+            ):
+                content = _lock_project(chosen, request, python, uv, Path(scratch))
+                lock = Lock(form=Form.UV, content=content, python=python.short)
+                return _located(lock, chosen, request, base)
+            return _compile(chosen, request, python, uv, Path(scratch))
+        except UvFailed as failed:
+            assert chosen.file is not None
+            name = chosen.file.relative_to(request.tree).as_posix()
+            raise PermanentError(
+                f"the dependencies of {name} could not be resolved for {python}; uv says:\n"
+                f"{tail(failed.words)}"
+            ) from failed
+
+
+def lay_out(chosen: Input, folder: Path) -> None:
+    """Copy the pyproject files that uv reads beside a uv.lock, so that the tree stays as it is."""
+    members = workspace_members(chosen.folder, read_toml(chosen.folder / "pyproject.toml"))
+    for source in dict.fromkeys([chosen.folder, *members, chosen.member]):
+        target = folder / source.relative_to(chosen.folder)
+        target.mkdir(parents=True, exist_ok=True)
+        copy_settings(source, target)
+
+
+def copy_settings(source: Path, target: Path) -> None:
+    """Copy the files in which a project has its settings for uv, its indexes among them."""
+    for name in ("pyproject.toml", "uv.toml"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def not_in_lock(chosen: Input, lock: Lock) -> list[str]:
+    """Return the dependencies that pyproject.toml asks for and an old uv.lock does not know."""
+    project = read_toml(chosen.member / "pyproject.toml").get("project", {})
+    packages = {one["name"]: one for one in locks.parse(lock)["package"]}
+    ours = packages.get(locks.normal(str(project.get("name", ""))), {})
+    known = {one["name"] for one in ours.get("metadata", {}).get("requires-dist", [])}
+    asked = [re.match(r"[\w.-]+", text.strip()) for text in project.get("dependencies", [])]
+    names = [locks.normal(found[0]) for found in asked if found]
+    return [name for name in names if name not in known]
+
+
+def _base(chosen: Input, tree: Path) -> str:
+    return chosen.folder.relative_to(tree).as_posix()
+
+
+def _located(lock: Lock, chosen: Input, request: BuildRequest, base: str) -> Lock:
+    """Return the lock with the local packages that its own text names."""
+    if lock.form is Form.PYLOCK:
+        content, local = locks.without_local(lock, base)
+        return Lock(form=lock.form, content=content, python=lock.python, local=local)
+    if lock.form is Form.UV:
+        if chosen.file is None or not (chosen.folder / "pyproject.toml").is_file():
+            raise PermanentError("the lock is a uv.lock, but the source has no pyproject.toml")
+        name = read_toml(chosen.member / "pyproject.toml").get("project", {}).get("name")
+        local = locks.local_packages(lock, name, extras=request.extras, base=base)
+        return Lock(form=lock.form, content=lock.content, python=lock.python, local=local)
+    return lock
+
+
+def _lock_project(
+    chosen: Input, request: BuildRequest, python: Python, uv: Uv, scratch: Path
+) -> bytes:
+    content = read_toml(chosen.folder / "pyproject.toml")
+    sources = content.get("tool", {}).get("uv", {}).get("sources", {})
+    members = workspace_members(chosen.folder, content)
+    if content["project"].get("dynamic") or "path" in str(sources) or members:
+        # Its build backend, or that of a folder it depends on, has to be asked.
+        root = _copy_tree(request.tree, scratch) / chosen.folder.relative_to(request.tree)
+    else:
+        root = scratch
+        lay_out(chosen, root)
+    (root / "uv.lock").unlink(missing_ok=True)
+    refresh = ("--refresh", "--upgrade") if request.refresh else ()
+    uv.run("lock", "--project", root, "--python", python.path, *refresh, cwd=root)
+    return read(root / "uv.lock")
+
+
+def _compile(chosen: Input, request: BuildRequest, python: Python, uv: Uv, scratch: Path) -> Lock:
+    assert chosen.file is not None
+    folder, tree = chosen.folder, request.tree
+    texts = [read(path).decode("utf-8", "replace") for path in files_of(chosen)]
+    if chosen.kind is Kind.SCRIPT and chosen.file.with_name(f"{chosen.file.name}.lock").is_file():
+        args = ("export", "--script", chosen.file.name, "--frozen", "--no-header", "--no-annotate")
+        text = uv.run(*args, "--python", python.path, cwd=folder)
+        return Lock(form=Form.REQUIREMENTS, content=text.encode(), python=python.short)
+    if chosen.kind is Kind.PROJECT or any(
+        _LOCAL.match(line) for text in texts for line in _lines(text)
+    ):
+        # A build backend writes beside what it builds, and the tree is nobody's to write to.
+        folder = _copy_tree(tree, scratch) / chosen.folder.relative_to(tree)
+        tree = scratch
+    args = (
+        *("pip", "compile", chosen.file.name, "--python", python.path, "--generate-hashes"),
+        *("--no-header", "--no-annotate", "--quiet"),
+        *(("--refresh", "--upgrade") if request.refresh else ()),
+        *_selected(chosen, request),
+    )
+    try:
+        text = uv.run(*args, "--universal", cwd=folder)
+    except UvFailed:
+        # Some sets only fit the platform at hand; then the lock is for that one.
+        text = uv.run(*args, cwd=folder)
+    kept, local = _split(text, tree, folder)
+    options = [line for one in texts for line in _lines(one) if _OPTION.match(line)]
+    if chosen.kind is Kind.SCRIPT:
+        indexes = script_header(chosen.file).get("tool", {}).get("uv", {}).get("index", [])
+        options = [f"--extra-index-url {index['url']}" for index in indexes]
+    content = "".join(f"{line}\n" for line in [*dict.fromkeys(options), *kept])
+    return Lock(form=Form.REQUIREMENTS, content=content.encode(), python=python.short, local=local)
+
+
+def _selected(chosen: Input, request: BuildRequest) -> Iterator[str]:
+    if chosen.kind is Kind.PROJECT:
+        for extra in request.extras:
+            yield from ("--extra", extra)
+        for group in request.groups:
+            yield from ("--group", group)
+
+
+def _split(text: str, tree: Path, folder: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Take the folders of the source out of a compiled list; they are laid over, not installed."""
+    base = folder.resolve().relative_to(tree.resolve()).as_posix()
+    kept: list[str] = []
+    local: list[str] = []
+    for line in text.splitlines():
+        if not _LOCAL.match(line):
+            kept.append(line)
+            continue
+        found = _PLACE.match(line)
+        place = found[1] if found else line
+        for root in (tree, tree.resolve()):
+            place = place.removeprefix(f"{root}/") if place.startswith(f"{root}/") else place
+            if place == str(root):
+                place = "."
+        is_under_tree = found is not None and place != found[1]
+        local.append(locks.within("." if is_under_tree else base, place))
+    return kept, tuple(dict.fromkeys(local))
+
+
+def files_of(chosen: Input) -> list[Path]:
+    """Return the files that a resolution reads, the chosen one first."""
+    if chosen.file is None:
+        return []
+    if chosen.kind is Kind.REQUIREMENTS:
+        return _nested(chosen.file)
+    found = [chosen.file]
+    if chosen.kind is Kind.SCRIPT:
+        found.append(chosen.file.with_name(f"{chosen.file.name}.lock"))
+    else:
+        members = workspace_members(chosen.folder, read_toml(chosen.file))
+        for folder in dict.fromkeys([chosen.folder, chosen.member, *members]):
+            for pattern in ("*.toml", "*.cfg", "setup.py", "requirements*.txt"):
+                found += sorted(folder.glob(pattern))
+    return [path for path in dict.fromkeys(found) if path.is_file()]
+
+
+def _nested(file: Path) -> list[Path]:
+    seen: list[Path] = []
+    waiting = [file]
+    while waiting:
+        path = waiting.pop(0)
+        if path in seen or not path.is_file():
+            continue
+        seen.append(path)
+        if len(seen) > NESTED_LIMIT:
+            raise PermanentError(f"{file.name} includes more than {NESTED_LIMIT} files")
+        for line in _lines(read(path).decode("utf-8", "replace")):
+            found = _INCLUDE.match(line)
+            if found and "://" not in found[1]:
+                waiting.append(path.parent / found[1])
+            where = _PLACE.match(line) if _LOCAL.match(line) else None
+            if where:
+                waiting += [
+                    path.parent / where[1] / name for name in ("pyproject.toml", "setup.py")
+                ]
+    return seen
+
+
+def _lines(text: str) -> list[str]:
+    joined = text.replace("\\\n", " ").splitlines()
+    return [line for one in joined if (line := re.sub(r"(^|\s)#.*", "", one).strip())]
+
+
+def _is_hashed(text: str) -> bool:
+    """Tell whether every requirement carries a hash: then the file is a lock as it is."""
+    needs = [line for line in _lines(text) if not _OPTION.match(line)]
+    return bool(needs) and all("--hash=" in line for line in needs)
+
+
+def _copy_tree(tree: Path, scratch: Path) -> Path:
+    shutil.copytree(
+        tree,
+        scratch,
+        symlinks=True,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__"),
+    )
+    return scratch

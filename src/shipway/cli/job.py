@@ -1,0 +1,132 @@
+"""`shipway job`: makes and shows jobs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import Any
+
+import click
+
+from shipway.cli.connection import connection, settings
+from shipway.cli.output import as_json, emit, emit_list, fields, say, table
+from shipway.client import Client
+from shipway.domain.draft_fields import check_job
+from shipway.domain.errors import Invalid
+from shipway.domain.launch_spec import draft
+from shipway.sdk.home import choose_home
+
+COLUMNS = {
+    "address": "job",
+    "kind": "kind",
+    "aliases": "aliases",
+    "entry_point": "entry point",
+    "description": "description",
+}
+FIELDS = {
+    "address": "job",
+    "kind": "kind",
+    "aliases": "aliases",
+    "source": "source",
+    "entry_point": "entry point",
+    "args": "args",
+    "run_config": "config",
+    "resource": "resource",
+    "resource_args": "resource args",
+    "python": "python",
+    "description": "description",
+    "created_by": "made by",
+}
+
+
+@click.group()
+def job() -> None:
+    """Make and show jobs: reusable, versioned recipes."""
+
+
+@job.command("create")
+@click.argument("kind", type=click.Choice(["git", "code", "image"]))
+@click.argument("path")
+@click.option("-n", "--name", required=True, help="The job's name.")
+@click.option("-e", "--entity", help="Whose job; default: your own entity's.")
+@click.option("-p", "--project", help="The project it belongs to.")
+@click.option("-E", "--entry-point", help="The program, as one would type it.")
+@click.option("-g", "--version", help="git: branch, tag or commit; default: HEAD.")
+@click.option("-a", "--alias", "aliases", multiple=True, help="A name beside `latest`.")
+@click.option("--python", help="The Python version it wants.")
+@click.option("-d", "--description", default="", help="One line for people.")
+@as_json
+def create(*, kind: str, path: str, is_json: bool, **options: Any) -> None:
+    """Store the next version of a job.
+
+    PATH is a repository's address (git), a directory (code), or an image's name (image).
+    """
+    client = connection().client
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    version = given.pop("version", None)
+    if "entry_point" in given:
+        given["entry_point"] = shlex.split(given["entry_point"])
+    source = _source(kind, path, version, given.get("entry_point"), client)
+    made = client.jobs.create({"kind": kind, "source": source, **given})
+    if is_json:
+        emit(made)
+    else:
+        say(f"job {made['address']} is there")
+
+
+@job.command("ls")
+@click.option("-e", "--entity", help="Only of this entity.")
+@click.option("-p", "--project", help="Only of this project.")
+@as_json
+def list_jobs(*, entity: str | None, project: str | None, is_json: bool) -> None:
+    """List the latest version of each job."""
+    rows = connection().client.jobs.find(entity=entity, project=project)
+    if is_json:
+        emit_list(rows)
+    else:
+        table(rows, COLUMNS, empty="no jobs")
+
+
+@job.command("describe")
+@click.argument("job")
+@as_json
+def describe(*, job: str, is_json: bool) -> None:
+    """Show one version of a job: entity/project/name[:alias]."""
+    path, _, alias = check_job(job if ":" in job else f"{job}:latest").rpartition(":")
+    entity, project, name = path.split("/")
+    found = connection().client.jobs.get(entity, project, name, alias)
+    if is_json:
+        emit(found)
+    else:
+        fields(found, FIELDS)
+
+
+def _source(
+    kind: str, path: str, version: str | None, entry_point: list[str] | None, client: Client
+) -> dict[str, Any]:
+    """Return the pinned source of a job; a directory's files are sent first."""
+    if kind == "image":
+        return {"kind": "image", "image": path}
+    from shipway.sdk.capsule import upload  # noqa: PLC0415 - packing is for this command only
+    from shipway.sdk.pinned_source import pin  # noqa: PLC0415 - as above
+
+    asked = draft(uri=path, version=version, entry_point=entry_point)
+    pinned = pin(
+        asked,
+        base_url=client.base_url,
+        include=(),
+        env=os.environ,
+        cache=choose_home(os.environ, explicit=settings().home).path / "cache",
+    )
+    source = pinned.draft.source or {}
+    wanted = "git" if kind == "git" else "capsule"
+    if source.get("kind") != wanted:
+        raise Invalid(
+            f"{path!r} is not a source of kind {kind}: 'git' wants a repository's address, 'code' "
+            "a directory",
+            field="path",
+            value=path,
+        )
+    if pinned.capsule is not None:
+        upload(pinned.capsule, client.blobs)
+    return dict(source)

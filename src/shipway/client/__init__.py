@@ -1,0 +1,5 @@
+"""One method per REST route."""
+
+from shipway.client.client import Client
+
+__all__ = ["Client"]

@@ -1,0 +1,1 @@
+"""Runner plugins: each starts programs on one kind of resource."""

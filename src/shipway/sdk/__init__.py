@@ -1,0 +1,1 @@
+"""What a person imports: `launch_add`, `QueuedRun`, `Run`, `Api`."""

@@ -1,0 +1,162 @@
+"""Puts launches on a queue."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+from shipway.domain.draft import Draft
+from shipway.domain.draft import draft as draft_of
+from shipway.domain.errors import Invalid, NotAvailable
+from shipway.sdk.connection import Connection, connect, known_address
+from shipway.sdk.home import choose_home
+from shipway.sdk.line import Line
+from shipway.sdk.queued_run import QueuedRun
+from shipway.sdk.refusal import as_launch_error
+from shipway.sdk.settings import Settings, here
+
+if TYPE_CHECKING:
+    from shipway.sdk.run import Run  # `launch` alone needs it, at its end
+
+KEY_LIMIT = 255  # characters of an idempotency key
+
+P = ParamSpec("P")
+Paths = Sequence[str | os.PathLike[str]]
+_OURS = frozenset({"queue", "idempotency_key", "dry_run", "include"})  # not the draft's
+
+
+def launch_add(  # noqa: PLR0917 - the signature is fixed
+    uri: str | os.PathLike[str] | None = None,
+    job: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    template_variables: Mapping[str, Any] | None = None,
+    project: str | None = None,
+    entity: str | None = None,
+    queue_name: str | None = None,
+    resource: str | None = None,
+    entry_point: Sequence[str] | None = None,
+    name: str | None = None,
+    version: str | None = None,
+    docker_image: str | None = None,
+    project_queue: str | None = None,
+    resource_args: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
+    build: bool = False,  # noqa: FBT001, FBT002 - the signature is fixed
+    repository: str | None = None,
+    sweep_id: str | None = None,
+    author: str | None = None,
+    priority: int | str | None = None,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    queue: str | None = None,
+    idempotency_key: str | None = None,
+    dry_run: bool = False,
+    include: Paths = (),
+    refresh: bool = False,
+) -> QueuedRun:
+    """Put a launch on a queue and return its handle, once the launch is stored durably.
+
+    Exactly one of `uri` (a directory, a git repository, a run), `job` and `docker_image`.
+    `config` holds spec keys and values of the run's config; the keywords rank over it.
+    `parameters` become `--name value` arguments and run config. `priority` is 0 critical, 1 high,
+    2 medium (default), 3 low. `include` names files that a directory's packing would leave out;
+    `refresh` resolves an unlocked environment anew. The call may be repeated with the same
+    `idempotency_key`: it returns the same item.
+
+    Raises `LaunchError` with a `code`; then nothing was stored. Source: `POST /api/v1/items`.
+    """
+    given = dict(locals())
+    with as_launch_error():
+        given["uri"] = None if uri is None else os.fspath(uri)
+        given["queue_name"] = _one_queue(queue_name, queue)
+        if dry_run:
+            raise NotAvailable("dry_run is not available in this release: leave it out")
+        draft = draft_of(**{name: given[name] for name in given if name not in _OURS})
+        return _add(draft, include, _checked_key(idempotency_key))
+
+
+def _waiting(add: Callable[P, QueuedRun]) -> Callable[P, Run]:
+    @functools.wraps(add)
+    def launch(*args: P.args, **kwargs: P.kwargs) -> Run:
+        """Launch as `launch_add` does, wait for the end, and return the run.
+
+        Raises `LaunchError` also where the program never started. An interrupt ends the wait, not
+        the run.
+        """
+        return add(*args, **kwargs).wait_until_finished()
+
+    launch.__name__ = launch.__qualname__ = "launch"
+    return launch
+
+
+launch = _waiting(launch_add)
+
+
+def _add(draft: Draft, include: Paths, key: str) -> QueuedRun:
+    settings = here()
+    capsule = None
+    if draft.uri is not None:
+        from shipway.sdk.capsule import upload  # noqa: PLC0415 - a job or an image needs none
+        from shipway.sdk.pinned_source import pin  # noqa: PLC0415 - as above
+
+        pinned = pin(
+            draft,
+            base_url=known_address(settings),
+            include=include,
+            env=os.environ,
+            cache=choose_home(os.environ, explicit=settings.home).path / "cache",
+        )
+        draft, capsule = pinned.draft, pinned.capsule
+    elif include:
+        raise Invalid("include names files of a directory: give its path as uri", field="include")
+    draft = _with_defaults(draft, settings)
+    connection = connect(settings=settings)
+    if capsule is not None:
+        upload(capsule, connection.client.blobs)
+    return _post(draft, connection, key)
+
+
+def _post(draft: Draft, connection: Connection, key: str) -> QueuedRun:
+    item = connection.client.items.add(draft.to_json(), idempotency_key=key)
+    return QueuedRun(Line(connection), item)
+
+
+def _with_defaults(draft: Draft, settings: Settings) -> Draft:
+    """Fill in what the environment says; those of a job or an original run rank over it."""
+    has_own = draft.job is not None or draft.run is not None
+    return replace(
+        draft,
+        queue=draft.queue or settings.queue,
+        entity=draft.entity or (None if has_own else settings.entity),
+        project=draft.project or (None if has_own else settings.project),
+    )
+
+
+def _one_queue(queue_name: str | None, queue: str | None) -> str | None:
+    if queue is not None and queue_name is not None and queue != queue_name:
+        raise Invalid(
+            f"queue {queue!r} and queue_name {queue_name!r} are the same parameter: give one",
+            field="queue",
+            value=queue,
+        )
+    return queue_name if queue is None else queue
+
+
+def _checked_key(key: str | None) -> str:
+    """Return the caller's key, or one of this call: a lost answer is asked for again with it."""
+    if key is None:
+        return os.urandom(16).hex()
+    if not key.isascii() or not key.isprintable() or key != key.strip():
+        raise Invalid(
+            "idempotency_key must be printable ASCII text", field="idempotency_key", value=key
+        )
+    if not 1 <= len(key) <= KEY_LIMIT:
+        raise Invalid(
+            f"idempotency_key must have 1 to {KEY_LIMIT} characters, not {len(key)}",
+            field="idempotency_key",
+            value=key,
+        )
+    return key

@@ -1,0 +1,99 @@
+"""Renders templates: every value is text unless a template says otherwise, and none does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shipway import __version__
+from shipway.domain.errors import Code, ShipwayError
+from shipway.server.call import call_in
+from shipway.server.errors import STATUS
+from shipway.server.web.ansi import pieces
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def environment() -> Environment:
+    """Return the templates with the filters that they use."""
+    found = Environment(
+        loader=PackageLoader("shipway.server.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters["when"] = when
+    found.filters["span"] = span
+    found.filters["pretty"] = pretty
+    found.filters["pieces"] = pieces
+    found.filters["number"] = number
+    found.globals["version"] = __version__
+    return found
+
+
+def render(request: Request, name: str, status: int = 200, **values: Any) -> Response:
+    """Return a page."""
+    call = call_in(request.scope)
+    templates: Environment = request.app.state.templates
+    text = templates.get_template(name).render(
+        **values,
+        actor=call.caller.actor if call.caller else None,
+        csrf=call.caller.session.csrf if call.caller and call.caller.session else "",
+    )
+    return Response(text, status, media_type="text/html")
+
+
+def page(handler: Handler) -> Handler:
+    """Answer errors of a page with a page."""
+
+    @wraps(handler)
+    async def shown(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except ShipwayError as error:
+            if error.code is Code.UNAUTHENTICATED:
+                raise
+            return render(request, "error.html", STATUS[error.code], error=error)
+
+    return shown
+
+
+def when(at: int | None) -> str:
+    """Return a time for people, UTC."""
+    if at is None:
+        return "-"
+    try:
+        return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return str(at)
+
+
+def span(ms: int | None) -> str:
+    """Return a duration for people."""
+    if ms is None:
+        return "-"
+    seconds = max(0, ms) / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min {int(seconds % 60)} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def pretty(value: object) -> str:
+    """Return JSON for people."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def number(value: float) -> str:
+    """Return a number in few digits."""
+    return f"{value:.6g}"

@@ -1,0 +1,138 @@
+"""The table of pages, and the pages of the front, queues, runs and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files as package_files
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from shipway.domain.errors import NotFound
+from shipway.domain.item import Item
+from shipway.domain.run import RunFile
+from shipway.server.call import Call, call_in
+from shipway.server.web import item_page, signin
+from shipway.server.web.html import page, render
+from shipway.server.web.plots import plots
+from shipway.service.ports import ItemFilter, Tx
+from shipway.service.queues import QueueView
+from shipway.service.runs import RunView
+
+RECENT = 50  # items on a page
+ROWS = 2_000  # rows of a history that are drawn
+BLOCKS = 20  # a longer history is drawn from so many places
+STATIC = {"style.css": "text/css", "tail.js": "text/javascript"}
+CACHED = {"cache-control": "public, max-age=300"}
+
+
+def page_routes() -> Sequence[BaseRoute]:
+    """Return every page; the run's own comes last, as it would match much."""
+    return (
+        Route("/", front, methods=["GET"]),
+        Route("/static/{name}", static, methods=["GET"]),
+        Route("/docs", docs, methods=["GET"]),
+        Route("/signin", signin.form, methods=["GET"]),
+        Route("/signin", signin.sign_in, methods=["POST"]),
+        Route("/signin/link/{secret}", signin.by_link, methods=["GET"]),
+        Route("/signout", signin.sign_out, methods=["POST"]),
+        Route("/queues/{entity}/{name}", queue, methods=["GET"]),
+        Route("/items/{item_id}", item_page.show, methods=["GET"]),
+        Route("/items/{item_id}/tail", item_page.tail, methods=["GET"]),
+        Route("/items/{item_id}/stop", item_page.stop, methods=["POST"]),
+        Route("/items/{item_id}/retry", item_page.retry, methods=["POST"]),
+        Route("/{entity}/{project}/runs/{run_id}", run, methods=["GET"]),
+    )
+
+
+@page
+async def front(request: Request) -> Response:
+    """Show queues and recent items."""
+    call = call_in(request.scope)
+    actor, service = call.actor, call.edge.service
+
+    def work(tx: Tx) -> tuple[list[QueueView], list[Item]]:
+        recent = service.items.find(tx, actor, ItemFilter(limit=RECENT))
+        return service.queues.find(tx, actor), recent
+
+    queues, items = await call.edge.read(work)
+    return render(request, "front.html", queues=queues, items=items)
+
+
+@page
+async def queue(request: Request) -> Response:
+    """Show a queue with its items."""
+    call = call_in(request.scope)
+    actor, service = call.actor, call.edge.service
+    entity, name = request.path_params["entity"], request.path_params["name"]
+    project = request.query_params.get("project")
+
+    def work(tx: Tx) -> tuple[QueueView, list[Item]]:
+        view = service.queues.get(tx, actor, name, entity=entity, project=project)
+        query = ItemFilter(queue_id=view.queue.id, limit=RECENT)
+        return view, service.items.find(tx, actor, query)
+
+    view, items = await call.edge.read(work)
+    return render(request, "queue.html", view=view, items=items)
+
+
+@page
+async def run(request: Request) -> Response:
+    """Show a run: state, config, summary, history, files; its item has log and events."""
+    call = call_in(request.scope)
+    view, rows, files = await call.edge.read(lambda tx: _run(tx, call, request))
+    return render(
+        request,
+        "run.html",
+        view=view,
+        plots=plots(rows),
+        files=files,
+        now=call.edge.clock.now(),
+    )
+
+
+@page
+async def docs(request: Request) -> Response:
+    """Show the REST interface."""
+    document: dict[str, Any] = request.app.state.openapi
+    operations = [
+        (method.upper(), path, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    schemas = {
+        name: json.dumps(s, indent=2) for name, s in document["components"]["schemas"].items()
+    }
+    return render(request, "docs.html", operations=operations, schemas=schemas)
+
+
+async def static(request: Request) -> Response:
+    """Return a stylesheet or a script."""
+    name = request.path_params["name"]
+    if name not in STATIC:
+        return RedirectResponse("/", 303)
+    data = package_files("shipway.server.web").joinpath("static", name).read_bytes()
+    return Response(data, headers=CACHED, media_type=STATIC[name])
+
+
+def _run(
+    tx: Tx, call: Call, request: Request
+) -> tuple[RunView, list[dict[str, Any]], list[RunFile]]:
+    runs, actor, where = call.edge.service.runs, call.actor, request.path_params
+    entity, project, run_id = where["entity"], where["project"], where["run_id"]
+    try:
+        view = runs.get(tx, actor, entity, project, run_id)
+    except NotFound as error:
+        raise NotFound(f"{error.message}. A run appears here once an agent took it.") from None
+    size = view.run.history_size
+    if size <= ROWS:
+        rows = runs.history(tx, actor, view, limit=ROWS)
+    else:
+        rows = []
+        for block in range(BLOCKS):
+            after = block * (size - ROWS // BLOCKS) // (BLOCKS - 1)
+            rows += runs.history(tx, actor, view, after=after, limit=ROWS // BLOCKS)
+    return view, rows, runs.files(tx, actor, view)

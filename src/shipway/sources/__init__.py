@@ -1,0 +1,1 @@
+"""Source plugins: each fetches one kind of code."""

@@ -1,0 +1,1 @@
+"""Rows on SQLite and on PostgreSQL behind the service's ports."""

@@ -1,0 +1,39 @@
+"""Rows that say whose the stored blobs are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from shipway.domain.ids import Digest
+from shipway.domain.names import fold
+from shipway.store.session import Session
+
+
+class Blobs:
+    """The port `BlobRows` on one connection."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def missing(self, entity: str, digests: Iterable[Digest]) -> list[Digest]:
+        """Return those that this entity has not stored, in the order given."""
+        params = {"entity_folded": fold(entity), "digests": json.dumps(list(digests))}
+        return [Digest(digest) for (digest,) in self._session.all("missing_blobs", params)]
+
+    def add(self, entity: str, blobs: Mapping[Digest, int], *, now: int) -> None:
+        """Note stored blobs (digest to size) as this entity's; known ones are ignored."""
+        folded = fold(entity)
+        self._session.many(
+            "add_blob",
+            [
+                {"entity_folded": folded, "digest": digest, "size": size, "stored_at": now}
+                for digest, size in blobs.items()
+            ],
+        )
+
+    def size(self, entity: str, digest: Digest) -> int | None:
+        """Return a blob's size if this entity stored it."""
+        params = {"entity_folded": fold(entity), "digest": digest}
+        row = self._session.one("blob_size", params)
+        return None if row is None else int(row[0])

@@ -1,0 +1,661 @@
+-- Named statements for both databases; postgres.sql overrides some by name.
+-- Parameters are named. A list travels as one JSON text. {x} stands for the fragment x.
+
+-- fragment: item
+seq, id, queue_id, queue, project_queue, entity, project, run_id, name, author, submitted_by,
+sweep_id, priority, rank, resource, spec, state, created_at, attempt, lost_count, retry_count,
+lease_token, lease_agent, lease_deadline, lease_term, lock_digest, handle, stop_requested_at,
+stop_requested_by, stop_grace_s, deleted_at, leased_at, started_at, ended_at, exit_code, failure,
+retry_of, idempotency_key, body_hash
+
+-- fragment: event
+seq, item_id, queue_id, event, state, attempt, actor, at, data
+
+-- fragment: queue
+id, entity, project, name, resource, config, template_variables, has_priorities,
+is_critical_for_admins, is_paused, on_lost, on_lost_retries, lost_after_s, max_attempts,
+created_at, created_by
+
+-- fragment: run
+seq, id, entity, project, name, item_id, created_at, config, summary, history_size
+
+-- fragment: agent
+id, user_name, hostname, version, state, queue_ids, queues, resources, run_as, slots, used_slots,
+facts, created_at, seen_at
+
+-- fragment: job
+entity, project, name, version, kind, source, entry_point, args, run_config, resource,
+resource_args, python, description, created_by, created_at
+
+-- name: insert_item
+-- A conflict answers with no row rather than an error, which would end PostgreSQL's transaction.
+INSERT INTO items (
+    id, queue_id, queue, project_queue, entity, entity_folded, project, project_folded, run_id,
+    name, author, submitted_by, sweep_id, priority, rank, resource, spec, state, created_at,
+    lock_digest, retry_of, idempotency_key, body_hash
+) VALUES (
+    :id, :queue_id, :queue, :project_queue, :entity, :entity_folded, :project, :project_folded,
+    :run_id, :name, :author, :submitted_by, :sweep_id, :priority, :rank, :resource, :spec,
+    'pending', :created_at, :lock_digest, :retry_of, :idempotency_key, :body_hash
+) ON CONFLICT DO NOTHING
+RETURNING seq
+
+-- name: item
+-- Tombstones too: their history stays readable.
+SELECT {item} FROM items WHERE id = :id
+
+-- name: item_by_key
+-- A repeated add finds what the first one made.
+SELECT {item} FROM items
+WHERE entity_folded = :entity_folded AND idempotency_key = :idempotency_key
+
+-- name: item_by_run
+-- A run's state comes from its item.
+SELECT {item} FROM items
+WHERE entity_folded = :entity_folded AND project_folded = :project_folded AND run_id = :run_id
+
+-- name: find_items
+-- Newest first over all queues; walks back from the cursor until the page is full.
+SELECT {item} FROM items
+WHERE
+    deleted_at IS NULL
+    AND seq < :before_seq
+    AND (CAST(:entity AS TEXT) IS NULL OR entity_folded = :entity)
+    AND (CAST(:project AS TEXT) IS NULL OR project_folded = :project)
+    AND (CAST(:state AS TEXT) IS NULL OR state = :state)
+    AND (CAST(:submitted_by AS TEXT) IS NULL OR submitted_by = :submitted_by)
+ORDER BY seq DESC
+LIMIT :limit
+
+-- name: find_items_of_queue
+-- The newest of each state by index, then the newest of these: no walk over other queues' items.
+SELECT {item} FROM items
+WHERE seq IN (
+    SELECT head.seq
+    FROM json_each(:states) AS wanted
+    CROSS JOIN items AS head ON head.seq IN (
+        SELECT one.seq FROM items AS one INDEXED BY items_of_queue
+        WHERE
+            one.queue_id = :queue_id
+            AND one.state = wanted.value
+            AND one.deleted_at IS NULL
+            AND one.seq < :before_seq
+            AND (:entity IS NULL OR one.entity_folded = :entity)
+            AND (:project IS NULL OR one.project_folded = :project)
+            AND (:submitted_by IS NULL OR one.submitted_by = :submitted_by)
+        ORDER BY one.seq DESC
+        LIMIT :limit
+    )
+)
+ORDER BY seq DESC
+LIMIT :limit
+
+-- name: request_stop
+-- The first request stands; an ended item has nothing to stop.
+UPDATE items
+SET stop_requested_at = :now, stop_requested_by = :by, stop_grace_s = :grace_s
+WHERE id = :id AND stop_requested_at IS NULL AND ended_at IS NULL
+RETURNING {item}
+
+-- name: amend_item
+-- An ended item's order says nothing any more, so it stays; the first tombstone's time stands.
+UPDATE items
+SET
+    priority = CASE WHEN ended_at IS NULL THEN coalesce(:priority, priority) ELSE priority END,
+    rank = CASE WHEN ended_at IS NULL THEN coalesce(:rank, rank) ELSE rank END,
+    deleted_at = coalesce(deleted_at, :deleted_at)
+WHERE id = :id
+RETURNING {item}
+
+-- name: count_ahead
+-- Reads the index of pending items alone.
+SELECT count(*) FROM items
+WHERE
+    queue_id = :queue_id
+    AND resource = :resource
+    AND state = 'pending'
+    AND deleted_at IS NULL
+    AND (rank, seq) < (:rank, :seq)
+
+-- name: lease_items
+-- The only statement that makes a token. It looks at the head of each resource's index, puts the
+-- heads in order, and changes in the same statement what it chose: nobody comes in between.
+-- An agent that takes one submitter's items alone has an index of its own.
+UPDATE items
+SET
+    state = 'leased',
+    attempt = attempt + 1,
+    lease_token = chosen.token,
+    lease_agent = :agent,
+    lease_deadline = :deadline,
+    lease_term = :term,
+    leased_at = :now
+FROM (
+    SELECT heads.seq AS chosen_seq, tokens.value AS token
+    FROM (
+        SELECT head.seq, row_number() OVER (ORDER BY head.rank, head.seq) - 1 AS place
+        FROM json_each(:resources) AS wanted
+        CROSS JOIN items AS head ON head.seq IN (
+            SELECT anyones.seq FROM (
+                SELECT one.seq FROM items AS one INDEXED BY items_pending
+                WHERE
+                    :submitted_by IS NULL
+                    AND one.queue_id = :queue_id
+                    AND one.resource = wanted.value
+                    AND one.state = 'pending'
+                    AND one.deleted_at IS NULL
+                    AND one.stop_requested_at IS NULL
+                ORDER BY one.rank, one.seq
+                LIMIT :limit
+            ) AS anyones
+            UNION ALL
+            SELECT someones.seq FROM (
+                SELECT one.seq FROM items AS one INDEXED BY items_pending_of
+                WHERE
+                    one.queue_id = :queue_id
+                    AND one.resource = wanted.value
+                    AND one.submitted_by = :submitted_by
+                    AND one.state = 'pending'
+                    AND one.deleted_at IS NULL
+                    AND one.stop_requested_at IS NULL
+                ORDER BY one.rank, one.seq
+                LIMIT :limit
+            ) AS someones
+        )
+        WHERE EXISTS (SELECT 1 FROM queues WHERE queues.id = :queue_id AND NOT queues.is_paused)
+        ORDER BY head.rank, head.seq
+        LIMIT :limit
+    ) AS heads
+    INNER JOIN json_each(:tokens) AS tokens ON tokens.key = heads.place
+) AS chosen
+WHERE items.seq = chosen.chosen_seq AND state = 'pending' AND deleted_at IS NULL
+RETURNING {item}
+
+-- name: move_item
+-- Every other change of state. No row back: the item is not in that state, or not with that token.
+-- A start is refused once a stop was asked for: the start gate's own check, in the same statement.
+UPDATE items
+SET
+    state = :after,
+    lease_token = CASE WHEN :is_held THEN lease_token END,
+    lease_agent = CASE WHEN :is_held THEN lease_agent END,
+    lease_deadline = CASE WHEN :is_held THEN coalesce(:deadline, lease_deadline) END,
+    lease_term = CASE WHEN :is_held THEN :term ELSE 0 END,
+    handle = CASE WHEN :is_requeue THEN NULL ELSE coalesce(:handle, handle) END,
+    leased_at = CASE WHEN :is_requeue THEN NULL ELSE leased_at END,
+    started_at = CASE
+        WHEN :is_start THEN :now
+        WHEN :is_requeue THEN NULL
+        ELSE started_at
+    END,
+    ended_at = CASE WHEN :is_end THEN :now END,
+    exit_code = :exit_code,
+    failure = :failure,
+    lost_count = lost_count + :lost,
+    retry_count = retry_count + :retries
+WHERE
+    id = :id
+    AND state = :before
+    AND coalesce(lease_token, '') = :token
+    AND (NOT :is_start OR stop_requested_at IS NULL)
+RETURNING {item}
+
+-- name: renew_leases
+-- Only what is still held with the same token gets a new term.
+UPDATE items
+SET lease_deadline = :lease_now + lease_term
+FROM json_each(:held) AS held
+WHERE items.id = held.key AND items.lease_token = held.value
+RETURNING {item}
+
+-- name: renew_all_leases
+-- After a time in which nobody could renew: no lease ends for the server's own absence.
+UPDATE items
+SET lease_deadline = :lease_now + lease_term
+WHERE lease_token IS NOT NULL
+RETURNING seq
+
+-- name: expired_items
+-- Reads the index of held items alone.
+SELECT {item} FROM items
+WHERE lease_token IS NOT NULL AND lease_deadline < :before
+ORDER BY lease_deadline, seq
+LIMIT :limit
+
+-- name: items_held_by
+-- Asked by each call of an agent, for the stops among them.
+SELECT {item} FROM items
+WHERE lease_token IS NOT NULL AND lease_agent = :agent
+ORDER BY seq
+
+-- name: pin_lock
+-- The first agent's lock stands: later attempts run in the same environment.
+UPDATE items
+SET lock_digest = coalesce(lock_digest, :lock)
+WHERE id = :id AND lease_token = :token
+RETURNING {item}
+
+-- name: held_item
+-- The guard of writes on behalf of a lease that go to other tables.
+SELECT {item} FROM items WHERE id = :id AND lease_token = :token
+
+-- name: insert_event
+-- With a seq of the writer's own; see the table.
+INSERT INTO item_events (seq, item_id, queue_id, event, state, attempt, actor, at, data)
+VALUES (:seq, :item_id, :queue_id, :event, :state, :attempt, :actor, :at, :data)
+
+-- name: events_of_item
+-- An item's history, oldest first.
+SELECT {event} FROM item_events WHERE item_id = :item_id AND seq > :after_seq ORDER BY seq
+
+-- name: events_after
+-- All items' events, for those who follow everything.
+SELECT {event} FROM item_events WHERE seq > :after_seq ORDER BY seq LIMIT :limit
+
+-- name: last_event
+-- Both where to follow from and where the writer counts on.
+SELECT coalesce(max(seq), 0) FROM item_events
+
+-- name: insert_queue
+-- A known name answers with no row.
+INSERT INTO queues (
+    entity, entity_folded, project, project_folded, name, resource, config, template_variables,
+    has_priorities, is_critical_for_admins, is_paused, on_lost, on_lost_retries, lost_after_s,
+    max_attempts, created_at, created_by
+) VALUES (
+    :entity, :entity_folded, :project, :project_folded, :name, :resource, :config,
+    :template_variables, :has_priorities, :is_critical_for_admins, :is_paused, :on_lost,
+    :on_lost_retries, :lost_after_s, :max_attempts, :created_at, :created_by
+) ON CONFLICT DO NOTHING
+RETURNING id
+
+-- name: queue
+-- By number: an item's own queue.
+SELECT {queue} FROM queues WHERE id = :id
+
+-- name: queue_by_name
+-- By name: what people say.
+SELECT {queue} FROM queues
+WHERE entity_folded = :entity_folded AND project_folded = :project_folded AND name = :name
+
+-- name: find_queues
+-- There are few queues, so there are no pages.
+SELECT {queue} FROM queues
+WHERE CAST(:entity AS TEXT) IS NULL OR entity_folded = :entity
+ORDER BY entity_folded, project_folded, name
+
+-- name: update_queue
+-- Whose it is and what it is called never change.
+UPDATE queues
+SET
+    resource = :resource,
+    config = :config,
+    template_variables = :template_variables,
+    has_priorities = :has_priorities,
+    is_critical_for_admins = :is_critical_for_admins,
+    is_paused = :is_paused,
+    on_lost = :on_lost,
+    on_lost_retries = :on_lost_retries,
+    lost_after_s = :lost_after_s,
+    max_attempts = :max_attempts
+WHERE id = :id
+RETURNING {queue}
+
+-- name: delete_queue
+-- An item that lives needs its queue's rules.
+DELETE FROM queues
+WHERE
+    id = :id
+    AND NOT EXISTS (
+        SELECT 1 FROM items
+        WHERE items.queue_id = :id AND items.ended_at IS NULL AND items.deleted_at IS NULL
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM items WHERE items.queue_id = :id AND items.lease_token IS NOT NULL
+    )
+RETURNING id
+
+-- name: count_items
+-- Reads an index alone.
+SELECT state, count(*) FROM items
+WHERE queue_id = :queue_id AND deleted_at IS NULL
+GROUP BY state
+
+-- name: insert_run
+-- A known id answers with no row.
+INSERT INTO runs (
+    id, entity, entity_folded, project, project_folded, name, item_id, created_at, config, summary
+) VALUES (
+    :id, :entity, :entity_folded, :project, :project_folded, :name, :item_id, :created_at,
+    :config, :summary
+) ON CONFLICT DO NOTHING
+RETURNING seq
+
+-- name: run
+-- By address: what people and programs say.
+SELECT {run} FROM runs
+WHERE entity_folded = :entity_folded AND project_folded = :project_folded AND id = :id
+
+-- name: find_runs
+-- Newest first; walks back from the cursor until the page is full.
+SELECT {run} FROM runs
+WHERE
+    seq < :before_seq
+    AND (CAST(:entity AS TEXT) IS NULL OR entity_folded = :entity)
+    AND (CAST(:project AS TEXT) IS NULL OR project_folded = :project)
+ORDER BY seq DESC
+LIMIT :limit
+
+-- name: update_run
+-- Config and summary as a whole: merging is the service's business.
+UPDATE runs SET config = :config, summary = :summary WHERE seq = :seq
+
+-- name: grow_history
+-- Takes numbers for new rows, and locks the run's row until the commit.
+UPDATE runs SET history_size = history_size + :count WHERE seq = :seq RETURNING history_size
+
+-- name: insert_history
+-- A row's number is its place.
+INSERT INTO run_history (run_seq, number, values_json) VALUES (:run_seq, :number, :values_json)
+
+-- name: history
+-- Rows after so many: numbers have no gaps.
+SELECT values_json FROM run_history
+WHERE run_seq = :run_seq AND number >= :after
+ORDER BY number
+LIMIT :limit
+
+-- name: put_run_file
+-- Saving a path again replaces it.
+INSERT INTO run_files (run_seq, path, digest, size, at)
+VALUES (:run_seq, :path, :digest, :size, :at)
+ON CONFLICT (run_seq, path) DO UPDATE
+SET digest = excluded.digest, size = excluded.size, at = excluded.at
+
+-- name: run_files
+-- In order of path.
+SELECT path, digest, size, at FROM run_files WHERE run_seq = :run_seq ORDER BY path
+
+-- name: log_size
+-- No row: nothing yet.
+SELECT size FROM logs WHERE item_id = :item_id AND attempt = :attempt AND name = :name
+
+-- name: grow_log
+-- No row back: the chunk does not begin where the log ends, or it is the first one.
+UPDATE logs SET size = size + :length, chunk_count = chunk_count + 1
+WHERE item_id = :item_id AND attempt = :attempt AND name = :name AND size = :start_byte
+RETURNING size
+
+-- name: start_log
+-- The first chunk of a log; no row back where there is one already.
+INSERT INTO logs (item_id, attempt, name, size, chunk_count)
+VALUES (:item_id, :attempt, :name, :length, 1)
+ON CONFLICT DO NOTHING
+RETURNING size
+
+-- name: insert_chunk
+-- Bytes are in blobs; here is only where they are.
+INSERT INTO log_chunks (item_id, attempt, name, start_byte, length, digest, first_at, last_at)
+VALUES (:item_id, :attempt, :name, :start_byte, :length, :digest, :first_at, :last_at)
+
+-- name: chunks
+-- From the chunk that holds the offset on; found by the key, however long the log is.
+SELECT item_id, attempt, name, start_byte, length, digest, first_at, last_at FROM log_chunks
+WHERE
+    item_id = :item_id
+    AND attempt = :attempt
+    AND name = :name
+    AND start_byte >= coalesce((
+        SELECT max(before.start_byte) FROM log_chunks AS before
+        WHERE
+            before.item_id = :item_id
+            AND before.attempt = :attempt
+            AND before.name = :name
+            AND before.start_byte <= :after
+    ), 0)
+    AND start_byte + length > :after
+ORDER BY start_byte
+LIMIT :limit
+
+-- name: logs_of_item
+-- What there is to show.
+SELECT attempt, name, size FROM logs WHERE item_id = :item_id ORDER BY attempt, name
+
+-- name: unsealed_logs
+-- A log is over once its attempt does not hold the item any more.
+SELECT logs.item_id, logs.attempt, logs.name FROM logs
+INNER JOIN items ON items.id = logs.item_id
+WHERE
+    logs.chunk_count > 1
+    AND NOT (items.lease_token IS NOT NULL AND items.attempt = logs.attempt)
+ORDER BY logs.item_id, logs.attempt, logs.name
+LIMIT :limit
+
+-- name: digests_of_log
+-- What a sealed chunk must stand for.
+SELECT digest FROM log_chunks
+WHERE item_id = :item_id AND attempt = :attempt AND name = :name
+ORDER BY start_byte
+
+-- name: delete_chunks
+-- Their bytes are in the sealed chunk.
+DELETE FROM log_chunks WHERE item_id = :item_id AND attempt = :attempt AND name = :name
+
+-- name: seal_log
+-- The size stays what it was.
+UPDATE logs SET chunk_count = 1
+WHERE item_id = :item_id AND attempt = :attempt AND name = :name
+
+-- name: upsert_agent
+-- An agent that registers again says all of itself anew, but what it was asked for stays asked.
+INSERT INTO agents (
+    id, user_name, hostname, version, state, queue_ids, queues, resources, run_as, slots,
+    used_slots, facts, created_at, seen_at
+) VALUES (
+    :id, :user_name, :hostname, :version, :state, :queue_ids, :queues, :resources, :run_as,
+    :slots, :used_slots, :facts, :created_at, :seen_at
+) ON CONFLICT (id) DO UPDATE
+SET
+    user_name = excluded.user_name,
+    hostname = excluded.hostname,
+    version = excluded.version,
+    state = CASE WHEN agents.state = 'gone' THEN excluded.state ELSE agents.state END,
+    queue_ids = excluded.queue_ids,
+    queues = excluded.queues,
+    resources = excluded.resources,
+    run_as = excluded.run_as,
+    slots = excluded.slots,
+    used_slots = excluded.used_slots,
+    facts = excluded.facts,
+    seen_at = excluded.seen_at
+
+-- name: agent
+-- By id.
+SELECT {agent} FROM agents WHERE id = :id
+
+-- name: find_agents
+-- All of them: there are thousands at most.
+SELECT {agent} FROM agents ORDER BY id
+
+-- name: find_agents_of_queue
+-- Those that look at a queue.
+SELECT {agent} FROM agents
+WHERE EXISTS (SELECT 1 FROM json_each(queue_ids) AS one WHERE one.value = :queue_id)
+ORDER BY id
+
+-- name: note_agent
+-- The cheapest of an agent's writes, as it happens most often.
+UPDATE agents SET used_slots = :used_slots, seen_at = :now WHERE id = :id
+
+-- name: set_agent_state
+-- What an agent is asked for; it reads it in the answer to its next call.
+UPDATE agents SET state = :state WHERE id = :id RETURNING {agent}
+
+-- name: insert_user
+-- A known name answers with no row; Alice and alice are one.
+INSERT INTO users (name, name_folded, role, entity, is_disabled, created_at)
+VALUES (:name, :name_folded, :role, :entity, :is_disabled, :created_at)
+ON CONFLICT DO NOTHING
+RETURNING name
+
+-- name: users
+-- In order of name.
+SELECT name, role, entity, is_disabled, created_at FROM users ORDER BY name
+
+-- name: set_user_disabled
+-- Users are never deleted: their items name them.
+UPDATE users SET is_disabled = :is_disabled WHERE name = :name
+RETURNING name, role, entity, is_disabled, created_at
+
+-- name: insert_key
+-- The hash alone; the key itself is shown once.
+INSERT INTO keys (id, user_name, role, secret_hash, label, created_at, revoked_at)
+VALUES (:id, :user_name, :role, :secret_hash, :label, :created_at, :revoked_at)
+
+-- name: key_with_user
+-- One look-up authenticates a request.
+SELECT
+    keys.id, keys.user_name, keys.role, keys.secret_hash, keys.label, keys.created_at,
+    keys.revoked_at, users.name, users.role, users.entity, users.is_disabled, users.created_at
+FROM keys
+INNER JOIN users ON users.name = keys.user_name
+WHERE keys.id = :id
+
+-- name: keys
+-- Newest first.
+SELECT id, user_name, role, secret_hash, label, created_at, revoked_at FROM keys
+ORDER BY created_at DESC, id DESC
+
+-- name: revoke_key
+-- The first revocation's time stands.
+UPDATE keys SET revoked_at = coalesce(revoked_at, :now) WHERE id = :id
+RETURNING id, user_name, role, secret_hash, label, created_at, revoked_at
+
+-- name: delete_sessions_of_key
+-- Who signed in with a key is out when it is revoked.
+DELETE FROM sessions WHERE key_id = :key_id
+
+-- name: delete_links_of_key
+-- Neither may a link that was made with it let anybody in.
+DELETE FROM signin_links WHERE key_id = :key_id
+
+-- name: insert_session
+-- The hash of what the cookie holds.
+INSERT INTO sessions (id_hash, key_id, csrf, created_at, seen_at)
+VALUES (:id_hash, :key_id, :csrf, :created_at, :seen_at)
+
+-- name: session
+-- How old one may be is the service's business.
+SELECT id_hash, key_id, csrf, created_at, seen_at FROM sessions WHERE id_hash = :id_hash
+
+-- name: note_session
+-- Idle time counts from here.
+UPDATE sessions SET seen_at = :now WHERE id_hash = :id_hash
+
+-- name: delete_session
+-- Signing out.
+DELETE FROM sessions WHERE id_hash = :id_hash
+
+-- name: insert_link
+-- The hash of what the link holds.
+INSERT INTO signin_links (id_hash, key_id, expires_at) VALUES (:id_hash, :key_id, :expires_at)
+
+-- name: take_link
+-- Deleting is what makes it work once.
+DELETE FROM signin_links WHERE id_hash = :id_hash RETURNING key_id, expires_at
+
+-- name: insert_job
+-- The next version in the same statement; no row back when another server took it just now.
+INSERT INTO jobs (
+    entity, entity_folded, project, project_folded, name, name_folded, version, kind, source,
+    entry_point, args, run_config, resource, resource_args, python, description, created_by,
+    created_at
+) VALUES (
+    :entity, :entity_folded, :project, :project_folded, :name, :name_folded, (
+        SELECT coalesce(max(version) + 1, 0) FROM jobs
+        WHERE
+            entity_folded = :entity_folded
+            AND project_folded = :project_folded
+            AND name_folded = :name_folded
+    ), :kind, :source, :entry_point, :args, :run_config, :resource, :resource_args, :python,
+    :description, :created_by, :created_at
+) ON CONFLICT DO NOTHING
+RETURNING version
+
+-- name: put_alias
+-- An alias moves to the newest version that claims it.
+INSERT INTO job_aliases (entity_folded, project_folded, name_folded, alias, version)
+VALUES (:entity_folded, :project_folded, :name_folded, :alias, :version)
+ON CONFLICT (entity_folded, project_folded, name_folded, alias) DO UPDATE
+SET version = excluded.version
+
+-- name: job_version
+-- The number that an alias stands for.
+SELECT version FROM job_aliases
+WHERE
+    entity_folded = :entity_folded
+    AND project_folded = :project_folded
+    AND name_folded = :name_folded
+    AND alias = :alias
+
+-- name: job
+-- One version.
+SELECT {job} FROM jobs
+WHERE
+    entity_folded = :entity_folded
+    AND project_folded = :project_folded
+    AND name_folded = :name_folded
+    AND version = :version
+
+-- name: job_aliases
+-- The aliases of one version, in order.
+SELECT alias FROM job_aliases
+WHERE
+    entity_folded = :entity_folded
+    AND project_folded = :project_folded
+    AND name_folded = :name_folded
+    AND version = :version
+ORDER BY alias
+
+-- name: find_jobs
+-- The latest version of each.
+SELECT {job} FROM jobs
+WHERE
+    (CAST(:entity AS TEXT) IS NULL OR entity_folded = :entity)
+    AND (CAST(:project AS TEXT) IS NULL OR project_folded = :project)
+    AND version = (
+        SELECT max(newer.version) FROM jobs AS newer
+        WHERE
+            newer.entity_folded = jobs.entity_folded
+            AND newer.project_folded = jobs.project_folded
+            AND newer.name_folded = jobs.name_folded
+    )
+ORDER BY name_folded, entity_folded, project_folded
+LIMIT :limit
+
+-- name: missing_blobs
+-- In the order asked, and of this entity alone.
+SELECT wanted.value FROM json_each(:digests) AS wanted
+WHERE NOT EXISTS (
+    SELECT 1 FROM blobs
+    WHERE blobs.entity_folded = :entity_folded AND blobs.digest = wanted.value
+)
+ORDER BY wanted.key
+
+-- name: add_blob
+-- A known one stays as it is.
+INSERT INTO blobs (entity_folded, digest, size, stored_at)
+VALUES (:entity_folded, :digest, :size, :stored_at)
+ON CONFLICT DO NOTHING
+
+-- name: blob_size
+-- None for one that only others stored.
+SELECT size FROM blobs WHERE entity_folded = :entity_folded AND digest = :digest
+
+-- name: lease_time
+-- As of the last tick.
+SELECT now FROM lease_clock WHERE id = 1
+
+-- name: advance_lease_time
+-- By monotonic differences, by one upkeep holder.
+UPDATE lease_clock SET now = now + :by_ms WHERE id = 1 RETURNING now

@@ -1,0 +1,264 @@
+"""Turns rows into domain objects; the other way round, turns values into what columns hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from shipway.domain.actor import Key, Role, Session, User
+from shipway.domain.agent import Agent, AgentState, RunAs
+from shipway.domain.attempt import LogChunk
+from shipway.domain.errors import Invalid
+from shipway.domain.item import Failure, Item, ItemEvent, State
+from shipway.domain.job import Job, JobKind
+from shipway.domain.queue import OnLost, Queue
+from shipway.domain.run import Run, RunFile
+from shipway.store.session import Row
+
+_STATES = {state.value: state for state in State}  # a dict lookup costs a tenth of State(...)
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def to_json(value: object) -> str:
+    """Return JSON of ASCII alone, which every database takes; NaN and Infinity are allowed."""
+    if value == {}:
+        return "{}"
+    try:
+        return _ENCODE(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Invalid(f"a value cannot be stored as JSON: {error}") from None
+
+
+def check_text(**columns: str | None) -> None:
+    """Refuse text that PostgreSQL cannot hold: NUL, and halves of surrogate pairs."""
+    for field, text in columns.items():
+        if text is None or (text.isascii() and "\0" not in text):
+            continue
+        if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise Invalid(
+                f"{field} holds a character that cannot be stored (NUL or half a surrogate pair)",
+                field=field,
+                value=text.encode("ascii", "backslashreplace").decode().replace("\0", "\\0"),
+            )
+
+
+def failure_json(failure: Failure | None) -> str | None:
+    """Return what the failure column holds."""
+    return None if failure is None else _ENCODE(failure.to_json())
+
+
+def to_item(row: Row) -> Item:
+    """Build an item from the columns of fragment `item`."""
+    (
+        seq, id, queue_id, queue, project_queue, entity, project, run_id, name, author,
+        submitted_by, sweep_id, priority, rank, resource, spec, state, created_at, attempt,
+        lost_count, retry_count, lease_token, lease_agent, lease_deadline, lease_term,
+        lock_digest, handle, stop_requested_at, stop_requested_by, stop_grace_s, deleted_at,
+        leased_at, started_at, ended_at, exit_code, failure, retry_of, idempotency_key, body_hash,
+    ) = row  # fmt: skip
+    return Item(
+        seq=seq,
+        id=id,
+        queue_id=queue_id,
+        queue=queue,
+        project_queue=project_queue,
+        entity=entity,
+        project=project,
+        run_id=run_id,
+        name=name,
+        author=author,
+        submitted_by=submitted_by,
+        sweep_id=sweep_id,
+        priority=priority,
+        rank=rank,
+        resource=resource,
+        spec=spec,
+        state=_STATES[state],
+        created_at=created_at,
+        attempt=attempt,
+        lost_count=lost_count,
+        retry_count=retry_count,
+        lease_token=lease_token,
+        lease_agent=lease_agent,
+        lease_deadline=lease_deadline,
+        lease_term=lease_term,
+        lock_digest=lock_digest,
+        handle=handle,
+        stop_requested_at=stop_requested_at,
+        stop_requested_by=stop_requested_by,
+        stop_grace_s=stop_grace_s,
+        deleted_at=deleted_at,
+        leased_at=leased_at,
+        started_at=started_at,
+        ended_at=ended_at,
+        exit_code=exit_code,
+        failure=None if failure is None else Failure.from_json(json.loads(failure)),
+        retry_of=retry_of,
+        idempotency_key=idempotency_key,
+        body_hash=body_hash,
+    )
+
+
+def to_event(row: Row) -> ItemEvent:
+    """Build an event from the columns of fragment `event`."""
+    seq, item_id, queue_id, event, state, attempt, actor, at, data = row
+    return ItemEvent(
+        seq=seq,
+        item_id=item_id,
+        queue_id=queue_id,
+        event=event,
+        state=_STATES[state],
+        attempt=attempt,
+        actor=actor,
+        at=at,
+        data=_object(data),
+    )
+
+
+def numbered(event: ItemEvent, seq: int) -> ItemEvent:
+    """Return the event with its place in the order of commits."""
+    return ItemEvent(
+        seq=seq,
+        item_id=event.item_id,
+        queue_id=event.queue_id,
+        event=event.event,
+        state=event.state,
+        attempt=event.attempt,
+        actor=event.actor,
+        at=event.at,
+        data=event.data,
+    )
+
+
+def to_queue(row: Row) -> Queue:
+    """Build a queue from the columns of fragment `queue`."""
+    return Queue(
+        id=row[0],
+        entity=row[1],
+        project=row[2],
+        name=row[3],
+        resource=row[4],
+        config=_object(row[5]),
+        template_variables=_object(row[6]),
+        has_priorities=bool(row[7]),
+        is_critical_for_admins=bool(row[8]),
+        is_paused=bool(row[9]),
+        on_lost=OnLost(row[10]),
+        on_lost_retries=row[11],
+        lost_after_s=row[12],
+        max_attempts=row[13],
+        created_at=row[14],
+        created_by=row[15],
+    )
+
+
+def to_run(row: Row) -> Run:
+    """Build a run from the columns of fragment `run`."""
+    return Run(
+        seq=row[0],
+        id=row[1],
+        entity=row[2],
+        project=row[3],
+        name=row[4],
+        item_id=row[5],
+        created_at=row[6],
+        config=_object(row[7]),
+        summary=_object(row[8]),
+        history_size=row[9],
+    )
+
+
+def to_file(row: Row) -> RunFile:
+    """Build a run's file."""
+    return RunFile(path=row[0], digest=row[1], size=row[2], at=row[3])
+
+
+def to_chunk(row: Row) -> LogChunk:
+    """Build a log's chunk."""
+    return LogChunk(
+        item_id=row[0],
+        attempt=row[1],
+        name=row[2],
+        offset=row[3],
+        length=row[4],
+        digest=row[5],
+        first_at=row[6],
+        last_at=row[7],
+    )
+
+
+def to_agent(row: Row) -> Agent:
+    """Build an agent from the columns of fragment `agent`."""
+    return Agent(
+        id=row[0],
+        user=row[1],
+        hostname=row[2],
+        version=row[3],
+        state=AgentState(row[4]),
+        queue_ids=tuple(json.loads(row[5])),
+        queues=tuple(json.loads(row[6])),
+        resources=tuple(json.loads(row[7])),
+        run_as=RunAs(row[8]),
+        slots=row[9],
+        used_slots=row[10],
+        facts=_object(row[11]),
+        created_at=row[12],
+        seen_at=row[13],
+    )
+
+
+def to_job(row: Row, aliases: tuple[str, ...]) -> Job:
+    """Build a job's version from the columns of fragment `job`."""
+    return Job(
+        entity=row[0],
+        project=row[1],
+        name=row[2],
+        version=row[3],
+        aliases=aliases,
+        kind=JobKind(row[4]),
+        source=_object(row[5]),
+        entry_point=None if row[6] is None else tuple(json.loads(row[6])),
+        args=tuple(json.loads(row[7])),
+        run_config=_object(row[8]),
+        resource=row[9],
+        resource_args=_object(row[10]),
+        python=row[11],
+        description=row[12],
+        created_by=row[13],
+        created_at=row[14],
+    )
+
+
+def to_user(row: Row) -> User:
+    """Build a user."""
+    return User(
+        name=row[0], role=Role(row[1]), entity=row[2], is_disabled=bool(row[3]), created_at=row[4]
+    )
+
+
+def to_key(row: Row) -> Key:
+    """Build a key."""
+    return Key(
+        id=row[0],
+        user=row[1],
+        role=Role(row[2]),
+        secret_hash=row[3],
+        label=row[4],
+        created_at=row[5],
+        revoked_at=row[6],
+    )
+
+
+def to_session(row: Row) -> Session:
+    """Build a browser's session."""
+    return Session(
+        id_hash=row[0], key_id=row[1], csrf=row[2], created_at=row[3], seen_at=row[4]
+    )
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    if text == "{}":
+        return {}
+    value: dict[str, Any] = json.loads(text)
+    return value

@@ -1,0 +1,34 @@
+"""One connection's view of all rows."""
+
+from __future__ import annotations
+
+from shipway.store.actors import Actors, Sessions
+from shipway.store.agents import Agents
+from shipway.store.blobs import Blobs
+from shipway.store.clock import LeaseClock
+from shipway.store.events import Events
+from shipway.store.items import Items
+from shipway.store.jobs import Jobs
+from shipway.store.leases import Leases
+from shipway.store.logs import Logs
+from shipway.store.queues import Queues
+from shipway.store.runs import Runs
+from shipway.store.session import Session
+
+
+class Transaction:
+    """The port `Tx`; made once for a connection and used for each of its transactions in turn."""
+
+    def __init__(self, session: Session) -> None:
+        self.items = Items(session)
+        self.leases = Leases(session)
+        self.events = Events(session)
+        self.queues = Queues(session)
+        self.runs = Runs(session)
+        self.logs = Logs(session)
+        self.agents = Agents(session)
+        self.actors = Actors(session)
+        self.sessions = Sessions(session)
+        self.jobs = Jobs(session)
+        self.blobs = Blobs(session)
+        self.clock = LeaseClock(session)

@@ -1,0 +1,1 @@
+"""Starts programs, holds their deadlines, spools their logs and ends whole trees."""

@@ -1,0 +1,1 @@
+"""What authors of plugins and stores test with: suites, fakes and clocks."""
