@@ -207,6 +207,24 @@ def test_a_waiting_agent_is_woken_by_an_item_and_by_a_stop(server: Running) -> N
     assert time.monotonic() - began < 15
 
 
+def test_a_draining_agent_stands_in_nobodys_way(server: Running) -> None:
+    _queue(server, "drain")
+    idle, ready = (server.agent(f"agent-drain-{n}", queues=["drain"]) for n in range(2))
+    server.admin.post(f"/api/v1/agents/{idle}/drain")
+    answers: list[Any] = []
+    polls = [
+        threading.Thread(target=lambda: server.lease(idle, wait_s=3)),
+        threading.Thread(target=lambda: answers.append(server.lease(ready, wait_s=20))),
+    ]
+    for number, poll in enumerate(polls, start=1):
+        poll.start()
+        _until(lambda number=number: len(server.app.edge.polls) == number)
+    item = server.admin.add(queue="drain")
+    for poll in polls:
+        poll.join()
+    assert [lease["item"] for lease in answers[0]["leases"]] == [item["id"]]
+
+
 def test_nothing_is_leased_to_an_agent_that_went_away(server: Running) -> None:
     agent = server.agent("agent-away", queues=["away"]) if _queue(server, "away") else ""
     body = json.dumps({"agent": agent, "limit": 1, "wait_s": 20}).encode()

@@ -34,7 +34,7 @@ def postgres_url(postgres_server: str) -> str:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty database, of each kind in turn."""
     if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/shipway.db"
+        return f"sqlite:///{tmp_path}/shipway.db"
     url: str = request.getfixturevalue("postgres_url")
     return url
 

@@ -23,6 +23,7 @@ from shipway.domain.ids import AgentId, ItemId, Token, UserName
 from shipway.domain.item import HELD, TERMINAL, TRANSITIONS, Event, Item, ItemFilter, State, after
 from shipway.domain.lease import LeaseQuery, Move
 from shipway.domain.queue import Queue
+from shipway.service.ports import Tx
 from shipway.store.postgres import PostgresStore
 from shipway.store.session import Taken
 from shipway.store.sqlite import SqliteStore
@@ -31,6 +32,7 @@ from shipway.testing.store_samples import (
     a_lease_query,
     a_move,
     a_queue,
+    add,
     an_event,
     an_item,
     caught,
@@ -66,7 +68,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def two_queues(self) -> None:
         if isinstance(self.store, SqliteStore):
-            for table in ("items", "item_events", "queues"):
+            for table in ("items", "item_events", "queues", "runs"):
                 self.store._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
         else:
             with self.store._connect() as connection:
@@ -97,14 +99,14 @@ class StoreMachine(RuleBasedStateMachine):
         is_known = any(key is not None and known.idempotency_key == key for known in self._all())
         is_used = any(known.run_id == item.run_id for known in self._all())
         if is_known or is_used:
-            error = caught(self.store, lambda tx: tx.items.insert(item))
+            error = caught(self.store, lambda tx: add(tx, item))
             assert isinstance(error, Exists)
             assert isinstance(error, Taken) is is_known
             return
 
-        def work(tx: object) -> Item:
-            stored: Item = tx.items.insert(item)  # type: ignore[attr-defined] # a transaction
-            tx.events.append(an_event(stored))  # type: ignore[attr-defined] # a transaction
+        def work(tx: Tx) -> Item:
+            stored = add(tx, item)
+            tx.events.append(an_event(stored))
             return stored
 
         stored = write(self.store, work)

@@ -19,6 +19,7 @@ from shipway.testing.postgres import new_database, running_postgres
 from shipway.testing.store_samples import (
     a_job,
     a_lease_query,
+    add,
     an_event,
     an_item,
     caught,
@@ -226,7 +227,7 @@ def test_a_deadlock_between_servers_is_run_again(one: PostgresStore, other: Post
 def test_a_lost_connection_is_made_anew(one: PostgresStore) -> None:
     queue, _ = filled(one, 1)
     _cut_all(one)
-    write(one, lambda tx: tx.items.insert(an_item(queue, 50)))
+    write(one, lambda tx: add(tx, an_item(queue, 50)))
     with one.read() as tx:
         assert tx.items.by_run("ada", "demo", an_item(queue, 50).run_id) is not None
 

@@ -16,7 +16,7 @@ from shipway.domain.errors import Invalid, Overloaded, ShipwayError, StorageFull
 from shipway.store.migrate import schema
 from shipway.store.open import open_store
 from shipway.store.sqlite import SqliteStore, back_up, connect
-from shipway.testing.store_samples import a_queue, a_run, an_item, filled, write
+from shipway.testing.store_samples import a_queue, an_item, filled, write
 
 KILLS = 5
 CHILD = """
@@ -66,7 +66,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sqlite_store(path: Path) -> Iterator[SqliteStore]:
-    store = open_store(f"sqlite://{path}", migrate=True, fatal=pytest.fail)
+    store = open_store(f"sqlite:///{path}", migrate=True, fatal=pytest.fail)
     assert isinstance(store, SqliteStore)
     with closing(store):
         yield store
@@ -163,7 +163,7 @@ def test_a_backup_is_a_whole_database(
     _, items = filled(sqlite_store, 3)
     with closing(connect(path)) as connection:
         back_up(connection, tmp_path / "copy.db")
-    copy = open_store(f"sqlite://{tmp_path}/copy.db", migrate=False)
+    copy = open_store(f"sqlite:///{tmp_path}/copy.db", migrate=False)
     with closing(copy), copy.read() as tx:
         assert [tx.items.get(item.id) for item in items] == items
 
@@ -173,8 +173,6 @@ def test_foreign_keys_and_checks_are_enforced(sqlite_store: SqliteStore) -> None
     unchecked = an_item(queue, 2, rank=9)
     error = sqlite_store.write(lambda tx: tx.items.insert(unchecked)).exception(30)
     assert "CHECK" in str(error)
-    run = write(sqlite_store, lambda tx: tx.runs.insert(a_run()))
-    assert run.seq == 1
     with pytest.raises(AssertionError, match="no run"):
         write(sqlite_store, lambda tx: tx.runs.add_history(99, [{}]))
 
@@ -185,7 +183,7 @@ def test_an_acked_add_survives_kill_9(path: Path) -> None:
     acked: list[int] = []
     for turn in range(KILLS):
         child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, f"sqlite://{path}", str(1_000_000 * turn)],
+            [sys.executable, "-c", CHILD, f"sqlite:///{path}", str(1_000_000 * turn)],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -210,7 +208,7 @@ def test_an_acked_add_survives_kill_9(path: Path) -> None:
 
 def test_a_failed_write_of_the_disk_ends_the_process(path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED_CHILD, f"sqlite://{path}"],
+        [sys.executable, "-c", LIMITED_CHILD, f"sqlite:///{path}"],
         check=False,
         capture_output=True,
         text=True,

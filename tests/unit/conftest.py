@@ -31,9 +31,25 @@ class World:
     """One server's service with two people, an agent, and shorthands for what they do."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.clock = ManualClock()
+        self._open()
+        self.admin_key = self.do(lambda tx: self.service.keys.bootstrap(tx, "root"))
+        self.root = self.do(lambda tx: self.service.keys.authenticate(tx, self.admin_key))
+        self.ann = self.person("ann")
+        self.bob = self.person("bob")
+        self.do(self.service.upkeep.start)
+        self.agent = self.register("agent-one")
+
+    def restart(self) -> None:
+        """Let the server die and another one come; what was committed is there."""
+        self.store.close()
+        self._open()
+        self.do(self.service.upkeep.start)
+
+    def _open(self) -> None:
         self.store = open_store(
-            f"sqlite:///{folder}/shipway.db",
+            f"sqlite:///{self.folder}/shipway.db",
             migrate=True,
             durability=Durability.OFF,
             is_threaded=False,
@@ -41,12 +57,6 @@ class World:
         self.service = Service.build(
             clock=self.clock, random=random.Random(7), schemas=shipped(), check=check
         )
-        self.admin_key = self.do(lambda tx: self.service.keys.bootstrap(tx, "root"))
-        self.root = self.do(lambda tx: self.service.keys.authenticate(tx, self.admin_key))
-        self.ann = self.person("ann")
-        self.bob = self.person("bob")
-        self.do(self.service.upkeep.start)
-        self.agent = self.register("agent-one")
 
     def do(self, work: Callable[[Tx], T]) -> T:
         """Run one transaction."""

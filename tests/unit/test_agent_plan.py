@@ -13,6 +13,7 @@ from shipway.agent.lease import Lease
 from shipway.agent.plan import step
 from shipway.agent.state import (
     GIVE_BACK_MS,
+    PASSED_MS,
     RENEW_MS,
     TRIES,
     TRUST_MARGIN_MS,
@@ -450,6 +451,47 @@ def test_a_prepared_attempt_that_finds_no_slot_goes_back() -> None:
     agent.wait(GIVE_BACK_MS + 1)
     report = only(do.Send, agent.hear(on.Drained(at=agent.now, key=second.key, log_sizes={})))
     assert (report.report.event, report.report.failure) == (Event.REQUEUE, None)
+
+
+def test_very_short_programs_pass_the_gate_ahead_of_their_slot_and_never_exceed_the_slots() -> None:
+    agent = Agent(slots=1, state=State(slots=1, run_ms=2.0))
+    first, second, third = (a_lease(name) for name in "abc")
+    agent.reach(first, Progress.RUNNING)
+    agent.lease(second, third)
+    for lease in (second, third):
+        agent.hear(on.Fetched(at=agent.now, key=lease.key))
+    asked = agent.hear(*[on.Built(at=agent.now, key=lease.key) for lease in (second, third)])
+    assert [effect.report.item for effect in asked if isinstance(effect, do.Send)] == ["b"]
+    assert not kinds(agent.answer(second, Event.START))
+    assert agent.progress(second) is Progress.PASSED
+    effects = agent.end(first)
+    assert only(do.Start, effects).lease == second
+    assert only(do.Send, effects).report.item == "c"
+
+
+def test_what_passed_the_gate_and_finds_no_slot_goes_back() -> None:
+    agent = Agent(slots=1, state=State(slots=1, run_ms=2.0))
+    first, second = a_lease("a"), a_lease("b")
+    agent.reach(first, Progress.RUNNING)
+    agent.lease(second)
+    agent.hear(on.Fetched(at=agent.now, key=second.key), on.Built(at=agent.now, key=second.key))
+    agent.answer(second, Event.START)
+    assert kinds(agent.wait(PASSED_MS)) == set()
+    assert kinds(agent.wait(1)) == {do.Drain}
+    report = only(do.Send, agent.hear(on.Drained(at=agent.now, key=second.key, log_sizes={})))
+    assert report.report.event is Event.REQUEUE
+    assert not any(isinstance(e, do.Start) and e.lease == second for e in agent.done)
+
+
+def test_a_stop_of_what_passed_the_gate_and_waits_needs_no_program() -> None:
+    agent = Agent(slots=1, state=State(slots=1, run_ms=2.0))
+    first, second = a_lease("a"), a_lease("b")
+    agent.reach(first, Progress.RUNNING)
+    agent.lease(second)
+    agent.hear(on.Fetched(at=agent.now, key=second.key), on.Built(at=agent.now, key=second.key))
+    agent.answer(second, Event.START)
+    assert kinds(agent.stop(second)) == {do.Drain}
+    assert not any(isinstance(e, do.Start) for e in agent.end(first))
 
 
 def test_slots_bound_the_programs_and_are_filled_in_order_of_arrival() -> None:

@@ -56,7 +56,7 @@ def test_a_step_and_its_record_come_together_or_not_at_all(tmp_path: Path) -> No
 
 
 def test_a_store_is_migrated_only_when_asked(tmp_path: Path) -> None:
-    url = f"sqlite://{tmp_path}/shipway.db"
+    url = f"sqlite:///{tmp_path}/shipway.db"
     with pytest.raises(Invalid, match="no database"):
         open_store(url, migrate=False)
     open_store(url, migrate=True).close()
@@ -71,12 +71,12 @@ def test_another_programs_file_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE theirs (a)")
     with pytest.raises(Invalid, match="another program"):
-        open_store(f"sqlite://{path}", migrate=True)
+        open_store(f"sqlite:///{path}", migrate=True)
 
 
 def test_an_old_file_is_backed_up_before_it_is_migrated(tmp_path: Path) -> None:
     path = tmp_path / "shipway.db"
-    open_store(f"sqlite://{path}", migrate=True).close()
+    open_store(f"sqlite:///{path}", migrate=True).close()
     steps = [*known("sqlite"), a_migration(2)]
     open_sqlite(path, is_migrated=True, now=1, fatal=pytest.fail, migrations=steps).close()
     with closing(sqlite3.connect(path)) as connection:

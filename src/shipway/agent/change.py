@@ -15,7 +15,7 @@ Setters = tuple[tuple[str, Callable[[Any, Any], None]], ...]
 def change(value: T, **fields: Any) -> T:
     """Return a copy of a slotted dataclass that only has plain fields; nothing is checked anew."""
     cls = type(value)
-    read, setters = _layout(cls)
+    read, setters = _layout(cls)  # type: ignore[arg-type] # every class is hashable
     made = cls.__new__(cls)
     for (name, put), old in zip(setters, read(value), strict=True):
         put(made, fields.pop(name) if name in fields else old)

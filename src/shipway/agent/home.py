@@ -12,6 +12,7 @@ from pathlib import Path
 from shipway.domain.errors import Conflict
 from shipway.domain.ids import AgentId, Random, new_agent_id
 
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the former on Linux
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -96,8 +97,7 @@ class Home:
 
 def boot_ms() -> int:
     """Return ms on the clock that neither jumps nor stops while the machine sleeps."""
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime_ns(clock) // 1_000_000
+    return time.clock_gettime_ns(_BOOT_CLOCK) // 1_000_000
 
 
 def now_ms() -> int:

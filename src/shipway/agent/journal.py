@@ -62,7 +62,7 @@ class Journal:
             return
         lines = []
         for record in records:
-            line = _line(self._value(record))
+            line = self._line(record)
             self._keep(record.mark, record.key, line)
             lines.append(line)
         data = b"".join(lines)
@@ -79,17 +79,16 @@ class Journal:
             os.close(self._fd)
             self._fd = -1
 
-    def _value(self, record: Record) -> dict[str, Any]:
-        value: dict[str, Any] = {"mark": record.mark.value, "key": record.key}
+    def _line(self, record: Record) -> bytes:
+        # Most records have two words: put together by hand, which costs a tenth of `_encode`.
+        parts = [f'{{"mark":"{record.mark.value}","key":"{record.key}"']
         if record.lease is not None:
-            value |= {
-                "lease": write_lease(record.lease),
-                "at": record.at,
-                "boot": self._boot_id,
-            }
+            parts.append(f',"at":{record.at},"boot":"{self._boot_id}"')
+            parts.append(f',"lease":{_encode(write_lease(record.lease))}')
         if record.handle is not None:
-            value["handle"] = record.handle
-        return value
+            parts.append(f',"handle":{_encode(record.handle)}')
+        parts.append("}")
+        return _sealed("".join(parts).encode())
 
     def _keep(self, mark: Mark, key: Key, line: bytes) -> None:
         if mark is Mark.DONE:
@@ -108,7 +107,7 @@ class Journal:
         """Write what is owed into a new file, and put that in the place of the old one."""
         assert self._fd < 0
         data = b"".join(line for lines in self._lines.values() for line in lines)
-        data = _line({"mark": "journal", "version": VERSION}) + data
+        data = _sealed(_encode({"mark": "journal", "version": VERSION}).encode()) + data
         fresh = self._path.with_name(self._path.name + ".new")
         fd = os.open(
             fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600
@@ -171,8 +170,7 @@ def _apply(kept: dict[Key, Kept], value: Mapping[str, Any]) -> None:
         )
 
 
-def _line(value: Mapping[str, Any]) -> bytes:
-    text = _encode(value).encode()
+def _sealed(text: bytes) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 POLL_S = 25.0  # how long the server holds a call that has nothing to answer
 REPORTS_LIMIT = 500  # reports in one call
+HOLD_MS = 3  # reports of short programs wait so long for each other
+HOLD_REPORTS = 16  # so many are worth a call of their own
 AGAIN_S = 0.5  # between two looks at an empty queue for those who do not wait for work
 FATAL = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.INVALID, Code.NOT_FOUND})
 
@@ -50,6 +52,7 @@ class Need:
     used: int  # slots
     is_holding: bool
     held: Mapping[ItemId, Token]  # told once, after a start
+    is_more_soon: bool = False  # other reports will follow within milliseconds
 
 
 class Link:
@@ -75,6 +78,7 @@ class Link:
         self._grace_s = grace_s
         self._couriers = {way: Courier(way, emit=emit, boot_ms=boot_ms) for way in Way}
         self._outbox: deque[Report] = deque()
+        self._held_since: int | None = None
         self._phase = Phase.REGISTER
         self._was_known = False  # the server took this agent before
         self._is_draining = False
@@ -103,16 +107,29 @@ class Link:
                 self._introduce(exchange, need)
             return
         work = self._couriers[Way.WORK]
-        if self._outbox and exchange.is_free():
+        if self._outbox and exchange.is_free() and not self._is_held(need):
             count = min(len(self._outbox), REPORTS_LIMIT)
             reports = [self._outbox.popleft() for _ in range(count)]
             limit = 0 if work.is_busy else need.room
             self._lease(exchange, need, limit=limit, reports=reports, wait_s=0)
-        if need.room and work.is_free() and not exchange.asked:
+        if need.room and work.is_free() and not exchange.asked and not self._outbox:
             self._lease(work, need, limit=need.room, reports=(), wait_s=self._poll_s)
         stops = self._couriers[Way.STOPS]
         if stops.is_free() and (need.is_holding or not work.is_busy):
             self._lease(stops, need, limit=0, reports=(), wait_s=max(self._poll_s, 1.0))
+
+    def _is_held(self, need: Need) -> bool:
+        """Hold reports back for a moment where many short programs share a call."""
+        if not need.is_more_soon or len(self._outbox) >= HOLD_REPORTS:
+            self._held_since = None
+            return False
+        now = self._boot_ms()
+        if self._held_since is None:
+            self._held_since = now
+        if now - self._held_since < HOLD_MS:
+            return True
+        self._held_since = None
+        return False
 
     def take(self, reply: Reply) -> list[Event]:
         """Read an answer into events; what did not get through goes again."""
@@ -151,6 +168,8 @@ class Link:
     def next_try(self) -> float | None:
         """Return in how many seconds a call that failed is due again."""
         waits = [w for c in self._couriers.values() if (w := c.pause()) is not None]
+        if self._held_since is not None:
+            waits.append(max(0, self._held_since + HOLD_MS - self._boot_ms()) / 1000)
         return min(waits, default=None)
 
     def _lease(

@@ -28,7 +28,7 @@ from shipway.agent.journal import Journal
 from shipway.agent.link import Link, Need
 from shipway.agent.plan import step
 from shipway.agent.settle import held
-from shipway.agent.state import State, room, used
+from shipway.agent.state import State, is_more_soon, room, used
 from shipway.agent.work import Work
 
 log = logging.getLogger(__name__)
@@ -95,6 +95,7 @@ class Loop:
                 used=used(self.state),
                 is_holding=bool(self.state.attempts),
                 held=self._held,
+                is_more_soon=is_more_soon(self.state, now),
             )
             reason = self._over(need)
             if reason is not None:

@@ -123,9 +123,12 @@ def _gate(state: State, attempt: Attempt, event: on.Answered) -> Step:
         return _close(state, change(attempt, stop_grace_s=grace_s))
     trusted = event.sent_at + event.term_ms - TRUST_MARGIN_MS
     passed = change(
-        attempt, progress=Progress.PASSED, trusted_until=max(trusted, attempt.trusted_until)
+        attempt,
+        progress=Progress.PASSED,
+        trusted_until=max(trusted, attempt.trusted_until),
+        ready_at=event.at,
     )
-    # The turn that ends this batch starts it, if its lease is trusted then.
+    # The turn that ends this batch starts it, if there is a slot and its lease is trusted then.
     return _put(state, passed), [Record(mark=Mark.GATE, key=attempt.lease.key)]
 
 

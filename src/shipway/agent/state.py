@@ -19,7 +19,10 @@ TRIES = 4  # of one step of preparing, then the item goes back
 BACKOFF_MS = 1_000  # before the second try; four times longer before each further one
 GIVE_BACK_MS = 10_000  # a prepared attempt that finds no slot for so long goes back
 SHORT_MS = 1_000  # programs shorter than this are leased ahead of a free slot
+ABOUT_TO_END_MS = 20  # programs this short end while a call to the server is under way
 UNKNOWN_MS = 1e9  # until the first one ended
+GATES_AHEAD = 3  # times the slots: what ends while one call to the server is under way
+PASSED_MS = 1_000  # past the gate and without a slot for so long: it goes back
 VERY_SHORT_MS = 200  # and of these twice as many
 
 
@@ -30,7 +33,7 @@ class Progress(StrEnum):
     BUILDING = "building"  # its environment is being made
     READY = "ready"  # it waits for a slot
     GATE = "gate"  # the server was asked whether it may start
-    PASSED = "passed"  # it may, and waits until its lease is trusted again
+    PASSED = "passed"  # it may, and waits for a slot, or until its lease is trusted again
     STARTING = "starting"  # the runner was told
     RUNNING = "running"  # its program is there
     ENDING = "ending"  # the runner was told to end it
@@ -39,10 +42,8 @@ class Progress(StrEnum):
 
 
 PREPARING = frozenset({Progress.FETCHING, Progress.BUILDING, Progress.READY})
-USING = frozenset(
-    {Progress.GATE, Progress.PASSED, Progress.STARTING, Progress.RUNNING, Progress.ENDING}
-)  # those that take a slot
 STARTED = frozenset({Progress.STARTING, Progress.RUNNING, Progress.ENDING})
+USING = STARTED | {Progress.GATE, Progress.PASSED}  # those that take a slot, or are about to
 CLOSING = frozenset({Progress.DRAINING, Progress.REPORTING})
 
 
@@ -89,7 +90,17 @@ class State:
 
 def used(state: State) -> int:
     """Count the slots that are taken."""
-    return sum(attempt.progress in USING for attempt in state.attempts.values())
+    using = sum(attempt.progress in USING for attempt in state.attempts.values())
+    return using if state.slots == UNLIMITED else min(using, state.slots)
+
+
+def gates(state: State) -> int:
+    """Say how many may be past the gate, or asking for it, at once.
+
+    Programs of milliseconds would leave their slots empty while the gate is asked for the next;
+    so it is asked a little earlier for them, and what then finds no slot soon goes back.
+    """
+    return state.slots * (1 + GATES_AHEAD if state.run_ms < ABOUT_TO_END_MS else 1)
 
 
 def room(state: State, now: int) -> int:
@@ -105,6 +116,19 @@ def room(state: State, now: int) -> int:
     return max(0, min(LEASE_LIMIT, state.slots + _ahead(state, now) - taken))
 
 
+def is_more_soon(state: State, now: int) -> bool:
+    """Tell whether programs are about to end, so that a call to the server can carry more."""
+    if state.run_ms > ABOUT_TO_END_MS:
+        return False
+    young = 0
+    for attempt in state.attempts.values():
+        if attempt.progress is Progress.RUNNING and now - attempt.started_at <= ABOUT_TO_END_MS:
+            young += 1
+            if young > 1:
+                return True
+    return False
+
+
 def _ahead(state: State, now: int) -> int:
     """Short programs end faster than leases come; long ones should wait where others see them."""
     if state.run_ms > SHORT_MS:
@@ -112,4 +136,6 @@ def _ahead(state: State, now: int) -> int:
     for attempt in state.attempts.values():
         if attempt.progress in STARTED and now - attempt.started_at > 2 * SHORT_MS:
             return 0
+    if state.run_ms < ABOUT_TO_END_MS:
+        return (2 + GATES_AHEAD) * state.slots
     return 2 * state.slots if state.run_ms < VERY_SHORT_MS else state.slots

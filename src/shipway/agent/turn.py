@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from shipway.agent.change import change
 from shipway.agent.effects import Build, Effect, Fetch, Renew, Send, Start
 from shipway.agent.lease import Key, Report
 from shipway.agent.state import (
     GIVE_BACK_MS,
+    PASSED_MS,
     PREPARING,
     RENEW_MS,
+    STARTED,
     UNLIMITED,
     USING,
     Attempt,
     Progress,
     Settling,
     State,
+    gates,
 )
+from shipway.domain.ids import ItemId
 from shipway.domain.item import Event, Failure, FailureClass, Stage
 
 _WAITING = PREPARING | {Progress.PASSED}
@@ -47,31 +53,49 @@ def _serve(
 ) -> State:
     """Let those go on that wait for a slot, for trust or for their next try."""
     attempts = dict(state.attempts)
-    busy = [a.lease.item for a in attempts.values() if a.progress in USING]
-    free = state.slots - len(busy) if state.slots != UNLIMITED else len(attempts)
+    free = _free(state)
     for attempt in waiting:
         over = _overdue(state, attempt, now, free)
         if over is not None:
             give_up.append(over)
             continue
-        may_ask = free > 0 and attempt.lease.item not in busy
-        moved = _move(attempt, now, may_ask=may_ask, effects=effects)
+        moved = _move(attempt, now, free, effects)
         if moved is not attempt:
-            free -= moved.progress is Progress.GATE
             attempts[attempt.lease.key] = moved
     return change(state, attempts=attempts)
 
 
-def _move(attempt: Attempt, now: int, *, may_ask: bool, effects: list[Effect]) -> Attempt:
+@dataclass(slots=True)
+class _Free:
+    """What this turn can still give away."""
+
+    slots: int
+    gates: int
+    busy: list[ItemId]  # items with a program here, or about to have one
+
+
+def _free(state: State) -> _Free:
+    attempts = state.attempts.values()
+    busy = [a.lease.item for a in attempts if a.progress in USING]
+    if state.slots == UNLIMITED:
+        return _Free(slots=len(attempts), gates=len(attempts), busy=busy)
+    started = sum(a.progress in STARTED for a in attempts)
+    return _Free(slots=state.slots - started, gates=gates(state) - len(busy), busy=busy)
+
+
+def _move(attempt: Attempt, now: int, free: _Free, effects: list[Effect]) -> Attempt:
     if attempt.wake_at is not None:
         return _again(attempt, effects) if attempt.wake_at <= now else attempt
     lease = attempt.lease
-    if attempt.progress is Progress.READY and may_ask:
+    if attempt.progress is Progress.READY and free.gates > 0 and lease.item not in free.busy:
         report = Report(item=lease.item, token=lease.token, event=Event.START)
         effects.append(Send(report=report))
+        free.gates -= 1
         return change(attempt, progress=Progress.GATE)
-    if attempt.progress is Progress.PASSED and now < attempt.trusted_until:
+    is_passed = attempt.progress is Progress.PASSED
+    if is_passed and free.slots > 0 and now < attempt.trusted_until:
         effects.append(Start(lease=lease, deadline=attempt.trusted_until))
+        free.slots -= 1
         return change(attempt, progress=Progress.STARTING, started_at=now)
     return attempt
 
@@ -83,8 +107,12 @@ def _renew(state: State, now: int, effects: list[Effect]) -> State:
     return change(state, renewed_at=now)
 
 
-def _overdue(state: State, attempt: Attempt, now: int, free: int) -> Attempt | None:
+def _overdue(state: State, attempt: Attempt, now: int, free: _Free) -> Attempt | None:
     """Return an unstarted attempt as it is given up, or None for one that may go on."""
+    waited = now - attempt.ready_at
+    if attempt.progress is Progress.PASSED:
+        is_late = free.slots <= 0 and waited > PASSED_MS
+        return change(attempt, is_returned=True) if is_late else None
     if attempt.progress not in PREPARING:
         return None
     limit = attempt.lease.start_limit_s
@@ -95,10 +123,9 @@ def _overdue(state: State, attempt: Attempt, now: int, free: int) -> Attempt | N
             reason=f"it was not started within its start limit of {limit:g} s",
         )
         return change(attempt, failure=failure)
-    waits = attempt.progress is Progress.READY and free <= 0
-    if waits and now - attempt.ready_at > GIVE_BACK_MS:
+    if attempt.progress is Progress.READY and free.gates <= 0 and waited > GIVE_BACK_MS:
         return change(attempt, is_returned=True)
-    if state.is_draining and free <= _before(state, attempt.lease.key):
+    if state.is_draining and free.slots <= _before(state, attempt.lease.key):
         return change(attempt, is_returned=True)
     return None
 

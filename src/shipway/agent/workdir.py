@@ -80,7 +80,7 @@ class Folders:
             self._pooled -= 1
             path = self._root / key
             try:
-                folder.path.rename(path)
+                os.rename(folder.path, path)  # noqa: PTH104 - makes no third Path
             except OSError:
                 log.warning("pooled folder lost", extra={"folder": str(folder.path)})
                 return False

@@ -23,7 +23,9 @@ from shipway.runners.local_journal import Journal, read_journals
 from shipway.runners.local_machine import boot_ms, is_process, read_boot_id, wall_ms
 from shipway.runners.local_seats import Held, RecordPlace, Seats
 from shipway.runners.local_sweep import bury, lost, read_claim, sweep
+from shipway.runners.local_watchdog import suspect
 
+FRESH_MS = 1_000  # that an order may be on its way before anybody wonders
 PATIENCE_MS = 2_000  # with an order that no slot claimed, before it is sent once more
 SWEPT = "its supervisor died; what was left of it was found by its mark and ended"
 REBOOTED = "the machine was started anew while it ran"
@@ -48,6 +50,7 @@ class Follower:
             generation = self._seats.open(number)
             for place, record in read_journals(generation.folder):
                 records.setdefault(record.mark, (record, (number, *place)))
+        places = {place for _, place in records.values()}
         for path in sorted(self._attempts.iterdir()):
             known = records.get(path.name)
             # A claim is not synced: after a power loss the record alone may be left.
@@ -60,6 +63,7 @@ class Follower:
                 self._finish(held, known[0].ending, known[1])
             else:
                 self._find_slot(held)
+        self._seats.drop_journals(places)
 
     def take(self, note: Note) -> Held | None:
         """Learn from a note; return the attempt whose phase it changed."""
@@ -86,9 +90,25 @@ class Follower:
 
     def look_after(self) -> list[Held]:
         """Find what notes did not say; return the attempts whose phase changed."""
+        self._seats.look_for_idle()
         live = [held for held in self._held.values() if held.ending is None]
         found = [self._look_at(held) for held in live]
         return [held for held in found if held is not None]
+
+    def frozen(self) -> list[Held]:
+        """Return the attempts past their time whose slot does not act, nor its guardian."""
+        now, found = boot_ms(), []
+        for held in self._held.values():
+            words = held.words()
+            if words is None or words[Word.STATE] not in LIVE_SEATS:
+                continue
+            due = (words[Word.DEADLINE], words[Word.KILL_BY], words[Word.STOP_BY])
+            held.suspicion = suspect(
+                held.suspicion, now=now, heartbeat=words[Word.HEARTBEAT], due=due
+            )
+            if held.suspicion.is_proven:
+                found.append(held)
+        return found
 
     def orphans(self) -> list[Held]:
         """Return the attempts whose slot is dead, with no guardian left to bury it."""
@@ -111,6 +131,8 @@ class Follower:
             if is_there and cell.mark == held.handle:
                 held.claim = held.claim or read_claim(held.folder)
                 return _run(held) if words[Word.STATE] != Seat.CLAIMED else None
+            if words[Word.PID] == held.pid and boot_ms() - held.sent_at < FRESH_MS:
+                return None  # its slot has not read the order yet, or the note is on its way
             recorded = self._recorded(held)
             if recorded is not None:
                 return self._finish(held, recorded[0].ending, recorded[1])

@@ -38,7 +38,7 @@ from shipway.runners.local_home import (
 )
 from shipway.runners.local_log import LogReader, remove_log
 from shipway.runners.local_machine import boot_ms
-from shipway.runners.local_seats import Held, Seats
+from shipway.runners.local_seats import Held, Seats, kill_supervisor
 
 SEAT_LIMIT_S = 10.0  # that `start` waits for a slot
 TICK_MS = 1_000  # between beats; at each, what notes may have been lost is looked after
@@ -231,6 +231,8 @@ class LocalProcessRunner:
         try:
             with self._lock:
                 changed = [held.status() for held in self._follower.look_after()]
+                for held in self._follower.frozen():  # the guardian would have acted by now
+                    kill_supervisor(held)
                 orphans = self._follower.orphans()
                 is_guarded = self._seats.current is not None and self._seats.current.is_guarded()
                 self._lock.notify_all()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
-from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from shipway.domain.spool import (
     ORDER_FILE,
     ORDER_LIMIT,
     Claim,
+    GuardianWord,
     Seat,
     Word,
     journal_name,
@@ -23,7 +26,8 @@ from shipway.plugins.runner import RunStatus
 from shipway.runners.local_guardian import Generation
 from shipway.runners.local_home import ControlKind, slot_socket
 from shipway.runners.local_log import LogReader
-from shipway.runners.local_machine import boot_ms
+from shipway.runners.local_machine import boot_ms, is_process
+from shipway.runners.local_watchdog import Suspicion
 
 Chair = tuple[int, int]  # generation and cell: one slot's seat
 RecordPlace = tuple[int, int, int]  # generation, cell and segment: one journal file
@@ -51,6 +55,7 @@ class Held:
         "sent_at",
         "stop_by",
         "stop_cause",
+        "suspicion",
         "token",
     )
 
@@ -71,6 +76,7 @@ class Held:
         self.sent_at = 0
         self.claim: Claim | None = None  # once it was looked for
         self.deadline = self.stop_by = self.stop_cause = 0  # as last asked for
+        self.suspicion = Suspicion()
         self.log: LogReader | None = None  # once somebody read it
 
     def status(self) -> RunStatus:
@@ -113,7 +119,7 @@ class Seats:
         self._slots = slots
         self._idle: dict[Chair, int] = {}  # to the slot's process
         self._taken: dict[Chair, Held] = {}
-        self._records: Counter[RecordPlace] = Counter()  # not forgotten, by journal file
+        self._records: dict[RecordPlace, int] = {}  # needed ones, by journal file
         self.generations: dict[int, Generation] = {}
         self.current: Generation | None = None
 
@@ -121,7 +127,19 @@ class Seats:
         """Take a supervisor as the present one; its slots will say that they are there."""
         self.current = self.open(number)
         self._idle = {}
+        self.look_for_idle()
+
+    def look_for_idle(self) -> None:
+        """Ask slots that wait without our knowing to say that they are there.
+
+        Their answer comes after what was sent to them before, so no earlier order is on its way.
+        """
+        if self.current is None:
+            return
         for cell in range(1, self.current.count() + 1):
+            chair = (self.current.number, cell)
+            if chair in self._idle or chair in self._taken:
+                continue
             if self.current.cell(cell).words[Word.STATE] == Seat.IDLE:
                 self.current.send(self._end, slot_socket(cell), LOOK)
 
@@ -147,9 +165,9 @@ class Seats:
 
     def offer(self, chair: Chair, pid: int) -> None:
         """Note that a slot waits for an order."""
-        if self.current is not None and chair[0] == self.current.number:
-            if chair not in self._taken:
-                self._idle[chair] = pid
+        is_ours = self.current is not None and chair[0] == self.current.number
+        if is_ours and chair not in self._taken:
+            self._idle[chair] = pid
 
     def seat(self, held: Held) -> bool:
         """Send an attempt's order to a slot that waits; False when none would have it."""
@@ -193,11 +211,10 @@ class Seats:
             held.generation.send(self._end, slot_socket(held.cell), LOOK)
 
     def keep(self, place: RecordPlace) -> None:
-        """Count a record that must not be lost; drop the journal file before, if nobody needs it."""
-        self._records[place] += 1
+        """Count a record that is needed; drop the journal file before it, if that is not."""
+        self._records[place] = self._records.get(place, 0) + 1
         generation, cell, segment = place
-        if segment:
-            self._drop((generation, cell, segment - 1))
+        self._drop((generation, cell, segment - 1))
 
     def forget(self, place: RecordPlace) -> None:
         """Count one record less."""
@@ -206,16 +223,23 @@ class Seats:
         if generation is not None and generation.cell(place[1]).words[Word.SEGMENT] > place[2]:
             self._drop(place)
 
+    def drop_journals(self, places: Iterable[RecordPlace]) -> None:
+        """Delete those of these files that are full, with no record that is needed."""
+        for place in places:
+            if self.open(place[0]).cell(place[1]).words[Word.SEGMENT] > place[2]:
+                self._records.setdefault(place, 0)
+                self._drop(place)
+
     def drop_generations(self) -> None:
         """Delete what earlier supervisors left behind and nobody needs."""
         needed = {place[0] for place, count in self._records.items() if count}
         needed |= {chair[0] for chair in self._taken}
         for number, generation in list(self.generations.items()):
-            if number not in needed and generation is not self.current:
-                if not generation.is_guarded():
-                    generation.close()
-                    shutil.rmtree(generation.folder, ignore_errors=True)
-                    del self.generations[number]
+            if number in needed or generation is self.current or generation.is_guarded():
+                continue
+            generation.close()
+            shutil.rmtree(generation.folder, ignore_errors=True)
+            del self.generations[number]
 
     def close(self) -> None:
         """Let go of everything."""
@@ -225,10 +249,25 @@ class Seats:
 
     def _drop(self, place: RecordPlace) -> None:
         generation = self.generations.get(place[0])
-        if self._records[place] == 0 and generation is not None:
+        if self._records.get(place) == 0 and generation is not None:
             del self._records[place]
             with suppress(OSError):
                 (generation.folder / journal_name(place[1], place[2])).unlink()
+
+
+def kill_supervisor(held: Held) -> None:
+    """Kill the guardian, then the slot of an attempt: neither of them does its work."""
+    words = held.words()
+    if words is None or held.generation is None:
+        return
+    header = held.generation.header.words
+    for pid, start in (
+        (header[GuardianWord.PID], header[GuardianWord.PID_START]),
+        (words[Word.PID], words[Word.PID_START]),
+    ):
+        if is_process(pid, start):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _datagram(held: Held) -> bytes:

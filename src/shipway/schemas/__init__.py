@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -30,4 +31,24 @@ def check(schema: Mapping[str, Any], value: Any, path: str) -> None:
     if error is None:
         return
     where = ".".join([path, *(str(part) for part in error.absolute_path)])
+    if error.validator == "additionalProperties":
+        key = _unknown_key(error.schema, error.instance)
+        known = ", ".join(error.schema.get("properties", ()))
+        raise Invalid(
+            f"{where} has the unknown key {key!r} (known: {known})",
+            field=f"{where}.{key}",
+            value=error.instance[key],
+        )
+    if "propertyNames" in error.absolute_schema_path:  # then the path ends above the bad name
+        where += f".{error.instance}"
     raise Invalid(f"{where}: {error.message}", field=where, value=error.instance)
+
+
+def _unknown_key(schema: Mapping[str, Any], value: Mapping[str, Any]) -> str:
+    patterns = [re.compile(pattern) for pattern in schema.get("patternProperties", ())]
+    known = schema.get("properties", ())
+    return next(
+        key
+        for key in value
+        if key not in known and not any(pattern.search(key) for pattern in patterns)
+    )

@@ -73,7 +73,10 @@ def launch_add(  # noqa: PLR0917 - the signature is fixed
         given["uri"] = None if uri is None else os.fspath(uri)
         given["queue_name"] = _one_queue(queue_name, queue)
         if dry_run:
-            raise NotAvailable("dry_run is not available in this release: leave it out")
+            raise NotAvailable(
+                "dry_run is not available in this release: leave it out",
+                details={"field": "dry_run"},
+            )
         draft = draft_of(**{name: given[name] for name in given if name not in _OURS})
         return _add(draft, include, _checked_key(idempotency_key))
 

@@ -36,9 +36,12 @@ class Bodies:
         self._held = 0
 
     async def take(
-        self, receive: Receive, headers: dict[bytes, bytes], *, limit: int
+        self, receive: Receive, headers: dict[bytes, bytes], *, limit: int, is_whole: bool = False
     ) -> tuple[bytes, int]:
-        """Return the body and the bytes that are counted for it; give them back when done."""
+        """Return the body and the bytes that are counted for it; give them back when done.
+
+        A body that `is_whole` has arrived already, and needs no timer.
+        """
         size = _content_length(headers, limit)
         if size == 0 and b"transfer-encoding" not in headers:
             return b"", 0
@@ -46,10 +49,13 @@ class Bodies:
         if self._held + held > self._limits.bodies:
             raise Overloaded("too many large requests at once: try again in a second")
         self._held += held
+        timeout_s = self._limits.body_s + held / self._limits.body_rate
         try:
-            timeout_s = self._limits.body_s + held / self._limits.body_rate
-            async with asyncio.timeout(timeout_s):
+            if is_whole:
                 body = await _read(receive, limit)
+            else:
+                async with asyncio.timeout(timeout_s):
+                    body = await _read(receive, limit)
         except TimeoutError:
             self.give_back(held)
             raise ShipwayError(

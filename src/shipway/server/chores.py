@@ -15,7 +15,6 @@ log = logging.getLogger("shipway.server")
 
 TICK_S = 1.0
 SEAL_EVERY = 30  # ticks
-SEAL_BYTES_LIMIT = 256 << 20  # of one log: larger ones stay in chunks
 
 
 class Chores:
@@ -63,8 +62,7 @@ class Chores:
     async def seal(self) -> None:
         """Make one blob of each ended log."""
         for seal in await self._edge.read(self._edge.service.upkeep.to_seal):
-            if sum(chunk.length for chunk in seal.chunks) <= SEAL_BYTES_LIMIT:
-                await self._seal(seal)
+            await self._seal(seal)
 
     async def _seal(self, seal: Seal) -> None:
         edge = self._edge

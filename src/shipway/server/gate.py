@@ -15,6 +15,7 @@ from shipway.server.body import Bodies, BodyRule, check_depth
 from shipway.server.call import KEY, Call
 from shipway.server.edge import Edge
 from shipway.server.errors import error_answer
+from shipway.server.protocol import LINE
 
 log = logging.getLogger("shipway.server")
 
@@ -91,7 +92,10 @@ class Gate:
         body, held = b"", 0
         if method not in SAFE_METHODS or b"content-length" in headers:
             rule = self._rule_of(method, path)
-            body, held = await self._bodies.take(receive, headers, limit=rule.limit)
+            is_whole = scope[LINE].is_whole
+            body, held = await self._bodies.take(
+                receive, headers, limit=rule.limit, is_whole=is_whole
+            )
             if rule.is_json:
                 check_depth(body, self._edge.settings.limits.json_depth)
         try:

@@ -55,6 +55,11 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._when_gone is not None:
             self._when_gone()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last request's body has arrived: reading it will not wait."""
+        return not self._is_open
+
     def when_gone(self, call: Callable[[], None] | None) -> None:
         """Call this once the client has gone; a task that awaits it would cost 2 KB a poll."""
         self._when_gone = call

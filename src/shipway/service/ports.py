@@ -194,8 +194,8 @@ class LogRows(Protocol):
     def attempts(self, item_id: ItemId) -> list[tuple[int, str, int]]:
         """Return (attempt, name, size) of every log of an item."""
 
-    def unsealed(self, *, limit: int) -> list[tuple[ItemId, int, str]]:
-        """Return logs of ended attempts that still are more than one chunk."""
+    def unsealed(self, *, limit: int, size_limit: int) -> list[tuple[ItemId, int, str]]:
+        """Return logs of ended attempts, up to a size, that still are more than one chunk."""
 
     def seal(self, chunk: LogChunk, *, replaces: Sequence[Digest]) -> None:
         """Put one chunk in place of all the chunks of its log."""
@@ -343,6 +343,9 @@ class Store(Protocol):
 
     def subscribe(self, take: Callable[[Sequence[ItemEvent]], None]) -> None:
         """Call `take` with the events of each commit, after it, from the writer's thread."""
+
+    def holds_upkeep(self) -> bool:
+        """Tell whether this server does the upkeep; of several on one database, one does."""
 
     def close(self) -> None:
         """Finish the work that is queued, then close; a second call does nothing."""

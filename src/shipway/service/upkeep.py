@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shipway.domain.ids import ItemId
+from shipway.domain.ids import Digest, ItemId
 from shipway.domain.item import Item
 from shipway.service.lease_time import LeaseTime
 from shipway.service.leases import Leases
@@ -16,6 +17,7 @@ TICK_MS = 1_000
 LATE_MS = 5_000  # a tick later than this gives every lease a full new term
 GRACE_MS = 10_000  # after its deadline a lease is still not given to another
 EXPIRY_LIMIT = 100  # leases ended in one transaction
+SEAL_BYTES = 16 << 20  # of one log before compression; a larger one stays in chunks
 SEAL_LIMIT = 20  # logs sealed in one round
 
 
@@ -65,16 +67,12 @@ class Upkeep:
         """Return ended logs of more than one chunk."""
         return [
             Seal(chunks=_all_chunks(tx, item_id, attempt, name))
-            for item_id, attempt, name in tx.logs.unsealed(limit=SEAL_LIMIT)
+            for item_id, attempt, name in tx.logs.unsealed(limit=SEAL_LIMIT, size_limit=SEAL_BYTES)
         ]
 
 
 def sealed(seal: Seal, pieces: Sequence[bytes]) -> tuple[LogChunk, bytes]:
     """Make one chunk and its blob's bytes from all the blobs of a log."""
-    import hashlib  # noqa: PLC0415 - only the few servers that seal need it
-
-    from shipway.domain.ids import Digest  # noqa: PLC0415 - beside its only use
-
     first, last = seal.chunks[0], seal.chunks[-1]
     data = zlib.compress(b"".join(zlib.decompress(piece) for piece in pieces), 6)
     chunk = LogChunk(

@@ -71,11 +71,7 @@ class Items:
 
     def by_run(self, entity: str, project: str, run_id: RunId) -> Item | None:
         """Return the item of a run; names are matched without case."""
-        params = {
-            "entity_folded": fold(entity),
-            "project_folded": fold(project),
-            "run_id": run_id,
-        }
+        params = {"entity_folded": fold(entity), "project_folded": fold(project), "run_id": run_id}
         return _maybe(self._session.one("item_by_run", params))
 
     def find(self, query: ItemFilter) -> list[Item]:

@@ -46,9 +46,9 @@ class Logs:
         rows = self._session.all("logs_of_item", {"item_id": item_id})
         return [(attempt, name, size) for attempt, name, size in rows]
 
-    def unsealed(self, *, limit: int) -> list[tuple[ItemId, int, str]]:
+    def unsealed(self, *, limit: int, size_limit: int) -> list[tuple[ItemId, int, str]]:
         """Return logs of ended attempts that still are more than one chunk."""
-        rows = self._session.all("unsealed_logs", {"limit": limit})
+        rows = self._session.all("unsealed_logs", {"limit": limit, "size_limit": size_limit})
         return [(ItemId(item_id), attempt, name) for item_id, attempt, name in rows]
 
     def seal(self, chunk: LogChunk, *, replaces: Sequence[Digest]) -> None:

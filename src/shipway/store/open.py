@@ -26,8 +26,9 @@ def open_store(
     fatal: Callable[[BaseException], None] | None = None,
     is_threaded: bool = True,
 ) -> SqliteStore | PostgresStore:
-    """Open `sqlite:///PATH` (absolute) or `postgresql://…`, brought forward first if asked.
+    """Open `sqlite:///PATH` or `postgresql://…`, brought forward first if asked.
 
+    A PATH without a slash of its own is relative to the current directory.
     `fatal` is called after a failed sync, when nobody can know what is on the disk; the default
     ends the process. Without threads, work waits until somebody calls `writer.drain()`.
     """
@@ -35,7 +36,7 @@ def open_store(
     end = fatal or end_process
     store: SqliteStore | PostgresStore
     if url.startswith("sqlite:///"):
-        path = Path("/" + url.removeprefix("sqlite:").lstrip("/"))
+        path = Path(url.removeprefix("sqlite:///")).absolute()
         store = open_sqlite(path, is_migrated=migrate, now=now, fatal=end, durability=durability)
     elif url.startswith(("postgresql://", "postgres://")):
         store = _open_postgres(url, migrate=migrate, now=now, fatal=end, durability=durability)

@@ -13,7 +13,7 @@ _FRAGMENT = re.compile(r"\{(\w+)\}")
 
 
 def sqlite_queries() -> dict[str, str]:
-    """Return the statements by name, for sqlite3: parameters as `:x`."""
+    """Return the statements by name, with parameters as `:x`."""
     return parse(_text("queries.sql"))
 
 
@@ -44,6 +44,15 @@ def parse(text: str, *, fragments: Mapping[str, str] | None = None) -> dict[str,
 def to_psycopg(text: str) -> str:
     """Turn `:x` into `%(x)s`."""
     return _PARAMETER.sub(r"%(\1)s", text.replace("%", "%%"))
+
+
+def to_numbered(text: str) -> tuple[str, tuple[str, ...]]:
+    """Turn `:x` into `?1`, and name the parameters in that order: sqlite3 binds these faster."""
+    names: dict[str, int] = {}
+    numbered = _PARAMETER.sub(
+        lambda found: f"?{names.setdefault(found[1], len(names) + 1)}", text
+    )
+    return numbered, tuple(names)
 
 
 def _fragments(text: str) -> dict[str, str]:

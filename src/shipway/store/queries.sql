@@ -29,15 +29,26 @@ resource_args, python, description, created_by, created_at
 
 -- name: insert_item
 -- A conflict answers with no row rather than an error, which would end PostgreSQL's transaction.
+-- A run id that is another item's is one; the index of runs keeps it so under all circumstances.
 INSERT INTO items (
     id, queue_id, queue, project_queue, entity, entity_folded, project, project_folded, run_id,
     name, author, submitted_by, sweep_id, priority, rank, resource, spec, state, created_at,
     lock_digest, retry_of, idempotency_key, body_hash
-) VALUES (
-    :id, :queue_id, :queue, :project_queue, :entity, :entity_folded, :project, :project_folded,
-    :run_id, :name, :author, :submitted_by, :sweep_id, :priority, :rank, :resource, :spec,
-    'pending', :created_at, :lock_digest, :retry_of, :idempotency_key, :body_hash
-) ON CONFLICT DO NOTHING
+)
+SELECT
+    :id, CAST(:queue_id AS BIGINT), :queue, :project_queue, :entity, :entity_folded, :project,
+    :project_folded, :run_id, :name, :author, :submitted_by, :sweep_id,
+    CAST(:priority AS BIGINT), CAST(:rank AS BIGINT), :resource, :spec, 'pending',
+    CAST(:created_at AS BIGINT), :lock_digest, :retry_of, :idempotency_key, :body_hash
+WHERE NOT EXISTS (
+    SELECT 1 FROM runs
+    WHERE
+        runs.entity_folded = :entity_folded
+        AND runs.project_folded = :project_folded
+        AND runs.id = :run_id
+        AND coalesce(runs.item_id, '') <> :id
+)
+ON CONFLICT DO NOTHING
 RETURNING seq
 
 -- name: item
@@ -52,7 +63,13 @@ WHERE entity_folded = :entity_folded AND idempotency_key = :idempotency_key
 -- name: item_by_run
 -- A run's state comes from its item.
 SELECT {item} FROM items
-WHERE entity_folded = :entity_folded AND project_folded = :project_folded AND run_id = :run_id
+WHERE id = (
+    SELECT item_id FROM runs
+    WHERE
+        entity_folded = :entity_folded
+        AND project_folded = :project_folded
+        AND runs.id = :run_id
+)
 
 -- name: find_items
 -- Newest first over all queues; walks back from the cursor until the page is full.
@@ -131,7 +148,9 @@ SET
     lease_term = :term,
     leased_at = :now
 FROM (
-    SELECT heads.seq AS chosen_seq, tokens.value AS token
+    SELECT
+        heads.seq AS chosen_seq,
+        json_extract(:tokens, '$[' || heads.place || ']') AS token
     FROM (
         SELECT head.seq, row_number() OVER (ORDER BY head.rank, head.seq) - 1 AS place
         FROM json_each(:resources) AS wanted
@@ -166,7 +185,6 @@ FROM (
         ORDER BY head.rank, head.seq
         LIMIT :limit
     ) AS heads
-    INNER JOIN json_each(:tokens) AS tokens ON tokens.key = heads.place
 ) AS chosen
 WHERE items.seq = chosen.chosen_seq AND state = 'pending' AND deleted_at IS NULL
 RETURNING {item}
@@ -427,6 +445,7 @@ SELECT logs.item_id, logs.attempt, logs.name FROM logs
 INNER JOIN items ON items.id = logs.item_id
 WHERE
     logs.chunk_count > 1
+    AND logs.size <= :size_limit
     AND NOT (items.lease_token IS NOT NULL AND items.attempt = logs.attempt)
 ORDER BY logs.item_id, logs.attempt, logs.name
 LIMIT :limit

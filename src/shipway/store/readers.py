@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from shipway.domain.errors import Overloaded
 
-READER_LIMIT = 4  # connections; more readers wait for one of these
+READER_LIMIT = 8  # connections; more readers wait for one of these
 WAIT_S = 10.0  # that a reader waits at most
 
 C = TypeVar("C")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from shipway.domain.errors import Exists
@@ -45,7 +44,17 @@ class Runs:
                 f"run id {run.id!r} is used already in {run.entity}/{run.project}",
                 details={"field": "run_id", "value": run.id},
             )
-        return replace(run, seq=row[0])
+        return Run(
+            seq=row[0],
+            id=run.id,
+            entity=run.entity,
+            project=run.project,
+            name=run.name,
+            item_id=run.item_id,
+            created_at=run.created_at,
+            config=run.config,
+            summary=run.summary,
+        )
 
     def get(self, entity: str, project: str, run_id: RunId) -> Run | None:
         """Return a run; entity and project are matched without case."""

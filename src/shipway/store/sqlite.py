@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from enum import StrEnum
+from operator import itemgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from shipway.domain.errors import Invalid, Overloaded, ShipwayError, StorageFull
 from shipway.domain.item import ItemEvent
 from shipway.store.file_system import check_is_local
 from shipway.store.migrate import Migration, check_is_current, known, migrate, statements
-from shipway.store.queries import sqlite_queries
+from shipway.store.queries import sqlite_queries, to_numbered
 from shipway.store.readers import Readers
 from shipway.store.session import DiskFailed, Params, Row
 from shipway.store.transaction import Transaction
 from shipway.store.writer import Take, Writer
 
 T = TypeVar("T")
+
+Query = tuple[str, Callable[[Params], Sequence[Any]]]  # its text, and its values in their order
 
 BUSY_MS = 5_000  # that a transaction waits for another process's, such as a backup's
 CACHED_STATEMENTS = 256
@@ -32,6 +35,7 @@ OLDEST = (3, 38, 0)  # RETURNING, UPDATE FROM and JSON are there
 _FULL = sqlite3.SQLITE_FULL
 _IO = sqlite3.SQLITE_IOERR
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_ANY = (sqlite3.Error, UnicodeEncodeError, OverflowError)
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -45,7 +49,7 @@ class Durability(StrEnum):
 class SqliteSession:
     """Named statements on one SQLite connection."""
 
-    def __init__(self, connection: sqlite3.Connection, queries: dict[str, str]) -> None:
+    def __init__(self, connection: sqlite3.Connection, queries: Mapping[str, Query]) -> None:
         self._execute = connection.execute
         self._executemany = connection.executemany
         self._queries = queries
@@ -57,23 +61,26 @@ class SqliteSession:
 
     def all(self, name: str, params: Params) -> list[Row]:
         """Run a statement and return its rows."""
+        text, values = self._queries[name]
         try:
-            return self._execute(self._queries[name], params).fetchall()
-        except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
+            return self._execute(text, values(params)).fetchall()
+        except _ANY as error:
             raise in_our_words(error) from error
 
     def run(self, name: str, params: Params) -> None:
         """Run a statement that has no rows to give."""
+        text, values = self._queries[name]
         try:
-            self._execute(self._queries[name], params)
-        except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
+            self._execute(text, values(params))
+        except _ANY as error:
             raise in_our_words(error) from error
 
     def many(self, name: str, params: Sequence[Params]) -> None:
         """Run a statement that has no rows to give, once for each."""
+        text, values = self._queries[name]
         try:
-            self._executemany(self._queries[name], params)
-        except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
+            self._executemany(text, map(values, params))
+        except _ANY as error:
             raise in_our_words(error) from error
 
 
@@ -138,7 +145,7 @@ class SqliteStore:
     ) -> None:
         self._path = path
         self._durability = durability
-        self._queries = sqlite_queries()
+        self._queries = {name: _query(text) for name, text in sqlite_queries().items()}
         self._connection = self._connect(cache_kib=WRITER_CACHE_KIB)
         transaction = Transaction(SqliteSession(self._connection, self._queries))
         self.writer = Writer(SqliteEngine(self._connection), transaction, fatal=fatal)
@@ -339,6 +346,13 @@ def _set_up(connection: sqlite3.Connection, path: Path, durability: Durability) 
                 field="database",
                 value=str(path),
             )
+
+
+def _query(text: str) -> Query:
+    numbered, names = to_numbered(text)
+    if len(names) > 1:
+        return numbered, itemgetter(*names)
+    return numbered, lambda params: [params[name] for name in names]
 
 
 def _back_up_before(connection: sqlite3.Connection, path: Path, first: Migration) -> None:

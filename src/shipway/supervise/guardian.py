@@ -28,6 +28,7 @@ from shipway.runners.local_home import CONTROL_SOCKET, ControlKind, Settings, bi
 from shipway.runners.local_journal import Journal
 from shipway.runners.local_machine import boot_ms, process_start
 from shipway.runners.local_sweep import bury
+from shipway.runners.local_watchdog import Suspicion, suspect
 from shipway.supervise import tree
 from shipway.supervise.groups import (
     count_of,
@@ -39,7 +40,7 @@ from shipway.supervise.groups import (
 from shipway.supervise.pool import Pool
 from shipway.supervise.renewer import run_renewer
 from shipway.supervise.slot import run_slot
-from shipway.supervise.steps import TICK_MS, Suspicion, may_leave, suspect
+from shipway.supervise.steps import TICK_MS, may_leave
 
 FIRST_SLOTS = 8  # made at once; more when asked for
 CONTROL_LIMIT = 64 << 10
@@ -195,8 +196,9 @@ class Guardian:
             if count > header[value] and header[GuardianWord.PID]:
                 header[risen] = now
             header[value] = count
-        header[GuardianWord.PID_START] = process_start(os.getpid()) or 0
-        header[GuardianWord.PID] = os.getpid()
+        if not header[GuardianWord.PID]:
+            header[GuardianWord.PID_START] = process_start(os.getpid()) or 0
+            header[GuardianWord.PID] = os.getpid()
         if self._has_live():
             self._last_live = now
         for pid, number in list(self._slots.items()):

@@ -15,8 +15,6 @@ ASK_EVERY_MS = 1_000
 LOST_GRACE_MS = 10_000  # the longest grace once the server said that the lease is lost
 LOOK_EVERY_MS = 1_000  # the longest wait: epoll does not count suspended time
 TREE_EVERY_MS = 20  # between looks at a tree that is being ended
-WATCHDOG_SLACK_MS = 1_000  # a slot past its time by this much is suspect
-WATCHDOG_STRIKES = 5  # guardian ticks in a row without a heartbeat of a suspect slot
 TICK_MS = 500  # of the guardian
 LEAVE_AFTER_MS = 60_000  # without program and without agent
 _KILLED_CODE = 128 + signal.SIGKILL  # what a shell says of a child that SIGKILL ended
@@ -123,30 +121,6 @@ def classify(
         if is_machine_oom:
             return Cause.OOM_PROBABLE, exit_code, number
     return (Cause.EXIT if number is None else Cause.SIGNAL), exit_code, number
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspicion:
-    """What the guardian keeps in mind of a slot."""
-
-    heartbeat: int = 0
-    strikes: int = 0
-
-    @property
-    def is_proven(self) -> bool:
-        """Whether the slot must be killed, for it does not act."""
-        return self.strikes >= WATCHDOG_STRIKES
-
-
-def suspect(known: Suspicion, *, now: int, heartbeat: int, due: tuple[int, ...]) -> Suspicion:
-    """Count the ticks that a slot past its time let go by without a heartbeat.
-
-    Ticks, not time: after a suspend the slot gets as many looks as the guardian does.
-    """
-    latest = min((at for at in due if at), default=0)
-    if not latest or now < latest + WATCHDOG_SLACK_MS or heartbeat != known.heartbeat:
-        return Suspicion(heartbeat=heartbeat)
-    return replace(known, strikes=known.strikes + 1)
 
 
 def may_leave(now: int, *, beat: int, last_live: int) -> bool:

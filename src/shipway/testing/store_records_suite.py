@@ -182,17 +182,17 @@ class LogSuite:
         build = a_chunk(item, 0, 5, name="build")
         write(store, lambda tx: tx.logs.append(build))
         with store.read() as tx:
-            assert tx.logs.unsealed(limit=9) == []
+            assert tx.logs.unsealed(limit=9, size_limit=99) == []
         write(store, lambda tx: tx.leases.move(a_move(item, Event.REQUEUE)))
         with store.read() as tx:
-            assert tx.logs.unsealed(limit=9) == [(item.id, 1, "program")]
+            assert tx.logs.unsealed(limit=9, size_limit=99) == [(item.id, 1, "program")]
         whole = a_chunk(item, 0, 20, digest=a_digest(99))
         old = [a_digest(0), a_digest(10)]
         error = store.write(lambda tx: tx.logs.seal(whole, replaces=old[:1])).exception(30)
         assert isinstance(error, Conflict)
         write(store, lambda tx: tx.logs.seal(whole, replaces=old))
         with store.read() as tx:
-            assert tx.logs.unsealed(limit=9) == []
+            assert tx.logs.unsealed(limit=9, size_limit=99) == []
             assert tx.logs.chunks(item.id, 1, "program", after=0, limit=9) == [whole]
             assert tx.logs.attempts(item.id) == [(1, "build", 5), (1, "program", 20)]
 

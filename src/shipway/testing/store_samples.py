@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from shipway.domain.actor import Key, Role, User
 from shipway.domain.agent import Agent, AgentState, RunAs
 from shipway.domain.attempt import LogChunk
-from shipway.domain.errors import ShipwayError
+from shipway.domain.errors import Exists, ShipwayError
 from shipway.domain.ids import AgentId, Digest, ItemId, KeyId, QueueId, RunId, Token, UserName
 from shipway.domain.item import Event, Item, ItemEvent, State, after
 from shipway.domain.job import Job, JobKind
@@ -59,6 +60,14 @@ def an_item(queue: Queue, number: int = 1, **changes: Any) -> Item:
         created_at=1_000 + number,
     )
     return replace(item, **changes)
+
+
+def add(tx: Tx, item: Item) -> Item:
+    """Store a new item after its run, as a launch does."""
+    run = a_run(id=item.run_id, entity=item.entity, project=item.project, item_id=item.id)
+    with suppress(Exists):  # the item says so itself
+        tx.runs.insert(run)
+    return tx.items.insert(item)
 
 
 def an_event(item: Item, event: str = "enqueue", **changes: Any) -> ItemEvent:
@@ -198,7 +207,7 @@ def filled(store: Store, count: int) -> tuple[Queue, list[Item]]:
     """Make a queue with so many items, each a commit's work of its own."""
     queue = write(store, lambda tx: tx.queues.insert(a_queue()))
     futures = [
-        store.write(lambda tx, n=number: tx.items.insert(an_item(queue, n)))  # type: ignore[misc] # bound now
+        store.write(lambda tx, n=number: add(tx, an_item(queue, n)))  # type: ignore[misc] # bound now
         for number in range(1, count + 1)
     ]
     return queue, [future.result(timeout=ANSWER_S) for future in futures]

@@ -32,6 +32,7 @@ from shipway.testing.store_samples import (
     a_digest,
     a_move,
     a_queue,
+    add,
     an_event,
     an_item,
     caught,
@@ -54,7 +55,7 @@ class ItemSuite:
             queue, name="naïve — 名", sweep_id="s1", priority=0, rank=0, spec='{"a":1}',
             lock_digest=a_digest(1), retry_of=ItemId("old"), idempotency_key="k", body_hash="h",
         )  # fmt: skip
-        stored = write(store, lambda tx: tx.items.insert(item))
+        stored = write(store, lambda tx: add(tx, item))
         assert stored.seq > 0
         assert stored == replace(item, seq=stored.seq)
         with store.read() as tx:
@@ -68,9 +69,10 @@ class ItemSuite:
     def test_a_run_id_is_used_once_in_its_project(self, store: Store) -> None:
         queue, (item,) = filled(store, 1)
         again = an_item(queue, 2, run_id=item.run_id, project=PROJECT.upper())
-        assert error(store, lambda tx: tx.items.insert(again)).code is Code.EXISTS
+        refused = error(store, lambda tx: add(tx, again))
+        assert (refused.code, refused.details["field"]) == (Code.EXISTS, "run_id")
         other = replace(again, project="other")
-        assert write(store, lambda tx: tx.items.insert(other)).seq > item.seq
+        assert write(store, lambda tx: add(tx, other)).seq > item.seq
 
     def test_an_idempotency_key_is_used_once_by_an_entity(self, store: Store) -> None:
         queue = write(store, lambda tx: tx.queues.insert(a_queue()))

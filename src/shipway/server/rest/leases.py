@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shipway.domain.agent import Agent
+from shipway.domain.agent import Agent, AgentState
 from shipway.domain.errors import Invalid
 from shipway.domain.ids import AgentId, ItemId, Token
 from shipway.domain.item import Event, Failure, FailureClass, Stage
@@ -176,7 +176,8 @@ async def _wait(
     """Hold a poll open: no thread, no transaction, only an entry in the line of its group."""
     polls = call.edge.polls
     until = time.monotonic() + wait_s
-    poll = polls.add(agent, wants_work=ask.limit > 0, since=mark)
+    wants_work = ask.limit > 0 and agent.state is AgentState.ACTIVE
+    poll = polls.add(agent, wants_work=wants_work, since=mark)
     del agent  # four thousand of these wait at once
     line.when_gone(poll.leave)
     try:

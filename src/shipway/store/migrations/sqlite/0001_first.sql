@@ -132,8 +132,6 @@ CREATE TABLE items (
     CHECK ((idempotency_key IS NOT NULL) = (body_hash IS NOT NULL))
 );
 
-CREATE UNIQUE INDEX items_of_run ON items (entity_folded, project_folded, run_id);
-
 CREATE UNIQUE INDEX items_by_key ON items (entity_folded, idempotency_key)
 WHERE idempotency_key IS NOT NULL;
 
@@ -143,9 +141,7 @@ WHERE state = 'pending' AND deleted_at IS NULL;
 CREATE INDEX items_pending_of ON items (queue_id, resource, submitted_by, rank, seq)
 WHERE state = 'pending' AND deleted_at IS NULL;
 
-CREATE INDEX items_held ON items (lease_deadline) WHERE lease_token IS NOT NULL;
-
-CREATE INDEX items_held_by ON items (lease_agent) WHERE lease_token IS NOT NULL;
+CREATE INDEX items_held ON items (lease_agent, lease_deadline) WHERE lease_token IS NOT NULL;
 
 CREATE INDEX items_of_queue ON items (queue_id, state, seq) WHERE deleted_at IS NULL;
 
