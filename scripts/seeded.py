@@ -74,9 +74,7 @@ def read(patch: Path) -> Seed:
         key, _, value = line.partition(": ")
         if key in found:
             found[key].append(value.strip())
-    return Seed(
-        name=patch.stem, patch=patch, gates=tuple(found["Gate"]), words=tuple(found["Red"])
-    )
+    return Seed(name=patch.stem, patch=patch, gates=tuple(found["Gate"]), words=tuple(found["Red"]))
 
 
 def try_seed(seed: Seed, clean: Path, tree: Path) -> str:

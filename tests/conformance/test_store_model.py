@@ -41,6 +41,7 @@ from shipway.testing.store_samples import (
 
 EXAMPLES = 40  # machines of STEPS steps: some seconds on each kind of database
 STEPS = 50
+TERM = 900_000  # ms: a queue's lost_after_s unless it says otherwise
 RESOURCES = ("local-process", "local-container")
 USERS = (UserName("ada"), UserName("bob"))
 AGENTS = (AgentId("agent-1"), AgentId("agent-2"))
@@ -160,8 +161,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert to is not None
         move = replace(
             a_move(replace(item, state=before), event), token=token, now=self.now, lost=lost,
-            retries=1 - lost, deadline=self.now + 90 if event is Event.START else None,
-            term=90 if event is Event.START else 0,
+            retries=1 - lost, lease_now=self.now,
         )  # fmt: skip
         moved = write(self.store, lambda tx: tx.leases.move(move))
         fits = item.state is before and item.lease_token == token
@@ -169,8 +169,10 @@ class StoreMachine(RuleBasedStateMachine):
             fits = False
         assert (moved is not None) is fits
         if moved is not None:
-            assert moved == self._expected_move(item, move)
-            self._put(moved)
+            expected = self._expected_move(item, move)
+            with self.store.read() as tx:
+                assert tx.items.get(item.id) == expected
+            self._put(expected)
 
     @precondition(lambda self: self.items)
     @rule(data=st.data())
@@ -311,11 +313,9 @@ class StoreMachine(RuleBasedStateMachine):
         )  # fmt: skip
         if move.event is Event.START:
             return replace(
-                item, started_at=move.now, lease_deadline=move.deadline, lease_term=move.term
+                item, started_at=move.now, lease_deadline=move.lease_now + TERM, lease_term=TERM
             )
-        item = replace(
-            item, lease_token=None, lease_agent=None, lease_deadline=None, lease_term=0
-        )
+        item = replace(item, lease_token=None, lease_agent=None, lease_deadline=None, lease_term=0)
         if move.event is Event.REQUEUE:
             return replace(item, leased_at=None, started_at=None, handle=None)
         return replace(item, ended_at=move.now)

@@ -82,9 +82,10 @@ class Heard:
 
 def test_migrations_lead_to_the_schema_file(postgres_server: str, one: PostgresStore) -> None:
     fresh_url = new_database(postgres_server, "fresh")
-    with connect(one._url, is_durable=False) as migrated, connect(
-        fresh_url, is_durable=False
-    ) as fresh:
+    with (
+        connect(one._url, is_durable=False) as migrated,
+        connect(fresh_url, is_durable=False) as fresh,
+    ):
         fresh.execute(schema("postgres").encode())
         for question in (COLUMNS, CONSTRAINTS, INDEXES):
             expected = fresh.execute(question.encode()).fetchall()

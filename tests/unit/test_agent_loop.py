@@ -283,7 +283,7 @@ class World:
             notify=work.notice,
         )
         found = work.open({"local-process": context}, [one.lease for one in kept])
-        state, missed = settle(kept, found, slots=slots, boot_id="boot", now=boot_ms())
+        state, missed = settle(kept, found, slots=slots, now=boot_ms())
         for attempt in state.attempts.values():
             if attempt.handle is not None:
                 work.adopt(attempt.lease, attempt.handle)

@@ -10,8 +10,9 @@ import pytest
 from shipway.agent import effects as do
 from shipway.agent import events as on
 from shipway.agent.lease import Lease
-from shipway.agent.plan import step
+from shipway.agent.plan import step, steps
 from shipway.agent.state import (
+    GATES_AHEAD,
     GIVE_BACK_MS,
     PASSED_MS,
     RENEW_MS,
@@ -76,7 +77,7 @@ class Agent:
             on.Answered(
                 at=self.now,
                 sent_at=self.now,
-                item=lease.item,
+                key=lease.key,
                 token=lease.token,
                 event=event,
                 **fields,
@@ -159,7 +160,7 @@ def test_a_launch_goes_through_all_phases_to_one_report() -> None:
     assert (forget.handle, forget.failure, forget.is_lost) == ("h", None, False)
     assert not agent.state.attempts
     marks = [effect.mark for effect in agent.done if isinstance(effect, do.Record)]
-    assert marks == [do.Mark.LEASE, do.Mark.GATE, do.Mark.START, do.Mark.END, do.Mark.DONE]
+    assert marks == [do.Mark.LEASE, do.Mark.GATE, do.Mark.START, do.Mark.DONE]
 
 
 def test_the_gate_is_marked_before_the_program_starts() -> None:
@@ -317,7 +318,7 @@ def test_no_start_once_the_lease_is_not_trusted_until_it_is_renewed() -> None:
     late = on.Answered(
         at=agent.now,
         sent_at=sent_at,
-        item=lease.item,
+        key=lease.key,
         token=lease.token,
         event=Event.START,
         is_ok=True,
@@ -455,18 +456,20 @@ def test_a_prepared_attempt_that_finds_no_slot_goes_back() -> None:
 
 def test_very_short_programs_pass_the_gate_ahead_of_their_slot_and_never_exceed_the_slots() -> None:
     agent = Agent(slots=1, state=State(slots=1, run_ms=2.0))
-    first, second, third = (a_lease(name) for name in "abc")
+    first, *others = (a_lease(name) for name in "abcdefgh")
     agent.reach(first, Progress.RUNNING)
-    agent.lease(second, third)
-    for lease in (second, third):
+    agent.lease(*others)
+    for lease in others:
         agent.hear(on.Fetched(at=agent.now, key=lease.key))
-    asked = agent.hear(*[on.Built(at=agent.now, key=lease.key) for lease in (second, third)])
-    assert [effect.report.item for effect in asked if isinstance(effect, do.Send)] == ["b"]
-    assert not kinds(agent.answer(second, Event.START))
-    assert agent.progress(second) is Progress.PASSED
+    asked = agent.hear(*[on.Built(at=agent.now, key=lease.key) for lease in others])
+    ahead = [effect.report.item for effect in asked if isinstance(effect, do.Send)]
+    assert ahead == list("bcdefgh"[:GATES_AHEAD])
+    for lease in others[:GATES_AHEAD]:
+        assert not kinds(agent.answer(lease, Event.START))
+        assert agent.progress(lease) is Progress.PASSED
     effects = agent.end(first)
-    assert only(do.Start, effects).lease == second
-    assert only(do.Send, effects).report.item == "c"
+    assert only(do.Start, effects).lease == others[0]
+    assert only(do.Send, effects).report.item == others[GATES_AHEAD].item
 
 
 def test_what_passed_the_gate_and_finds_no_slot_goes_back() -> None:
@@ -580,6 +583,26 @@ def test_the_same_events_give_the_same_effects() -> None:
         return agent.done
 
     assert story() == story()
+
+
+def test_several_steps_at_once_are_the_same_as_one_after_the_other() -> None:
+    lease, other = a_lease("a"), a_lease("b")
+    events: list[on.Event] = [
+        on.Leased(at=1, sent_at=1, leases=(lease, other)),
+        on.Fetched(at=2, key=lease.key),
+        on.Built(at=3, key=lease.key),
+        on.Turn(at=4),
+        on.StopAsked(at=5, item=other.item, token=other.token, grace_s=None),
+        on.Turn(at=6),
+    ]
+    start = State(slots=1)
+    one_by_one: list[do.Effect] = []
+    state = start
+    for event in events:
+        state, more = step(state, event)
+        one_by_one += more
+    assert steps(start, events) == (state, one_by_one)
+    assert start == State(slots=1)
 
 
 @pytest.mark.parametrize(

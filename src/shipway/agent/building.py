@@ -268,7 +268,8 @@ def recipe_of(lease: Lease, tree: Tree) -> Recipe:
 
 
 def _config(lease: Lease) -> bytes:
-    return json.dumps(lease.spec.get("run_config") or {}).encode()
+    config = lease.spec.get("run_config")
+    return json.dumps(config).encode() if config else b"{}"
 
 
 def _made_folder(path: Path) -> Path:

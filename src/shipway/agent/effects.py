@@ -18,11 +18,10 @@ class Mark(StrEnum):
     LEASE = "lease"  # it was taken
     GATE = "gate"  # it passed the start gate
     START = "start"  # the runner took it on
-    END = "end"  # its program is over
     DONE = "done"  # nothing is owed for it any more
 
 
-DURABLE = frozenset({Mark.LEASE, Mark.GATE})  # synced before what follows from them
+DURABLE = frozenset({Mark.LEASE, Mark.GATE})  # worth a sync; the others are known elsewhere too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -232,6 +232,8 @@ def _macros(lease: Lease) -> dict[str, str | None]:
 
 def _cut(name: str, value: Mapping[str, Any]) -> dict[str, str]:
     """Return a JSON value as one variable, or as numbered ones where it is long."""
+    if not value:
+        return {name: "{}"}
     text = json.dumps(value)
     if len(text) <= CONFIG_CHUNK:
         return {name: text}

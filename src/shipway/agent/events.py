@@ -54,7 +54,7 @@ class Answered:
 
     at: int
     sent_at: int
-    item: ItemId
+    key: Key
     token: Token
     event: ItemEvent
     is_ok: bool

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from shipway.agent.lease import Key, Lease, read_lease, write_lease
 
 COMPACT_BYTES = 4 << 20  # a journal longer than this is written anew, if most of it is done
 VERSION = 1
+
+Later = Callable[[Callable[[], None]], Any]
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` would make one each time
 
@@ -28,36 +31,43 @@ class Kept:
     """What the journal knows of an attempt that is not done."""
 
     lease: Lease
-    leased_at: int  # ms on the boot clock of `boot_id`
-    boot_id: str
+    leased_at: int  # ms on the boot clock
     has_passed: bool = False  # the start gate
     handle: str | None = None
-    has_ended: bool = False
 
 
 class Journal:
-    """An open journal; one process at a time."""
+    """An open journal; one process at a time.
 
-    def __init__(self, path: Path, *, boot_id: str) -> None:
+    A mark is written before what follows from it is done, so the death of the agent loses none.
+    The death of the machine may: then its programs are gone too, and the next agent, which finds
+    another boot in the head, owes nothing. It holds nothing either, so the server settles each
+    item by what it knows of it. The disk is synced behind the agent's back, once for all marks
+    that came meanwhile.
+    """
+
+    def __init__(self, path: Path, *, boot_id: str, later: Later | None = None) -> None:
         self._path = path
         self._boot_id = boot_id
+        self._later = later or _at_once
         self._lines: dict[Key, list[bytes]] = {}  # of attempts that are not done
         self._size = 0
         self._fd = -1
+        self._is_syncing = False
+        self._lock = threading.Lock()
 
     def open(self) -> list[Kept]:
         """Read what is there, cut a torn end off, and return what is owed, in order."""
         data = self._path.read_bytes() if self._path.exists() else b""
         kept: dict[Key, Kept] = {}
-        for raw, value in _records(data, self._path):
-            key = value["key"]
-            self._keep(Mark(value["mark"]), key, raw)
+        for raw, value in _records(data, self._path, self._boot_id):
+            self._keep(Mark(value["mark"]), value["key"], raw)
             _apply(kept, value)
         self._rewrite()
         return list(kept.values())
 
     def write(self, records: Sequence[Record]) -> None:
-        """Append records with one write; synced once if any of them has to be durable."""
+        """Append records with one write."""
         if not records:
             return
         lines = []
@@ -68,23 +78,30 @@ class Journal:
         data = b"".join(lines)
         _write_all(self._fd, data)
         self._size += len(data)
-        if any(record.mark in DURABLE for record in records):
-            os.fdatasync(self._fd)
         if self._size > COMPACT_BYTES:
             self._compact()
+        if not self._is_syncing and any(record.mark in DURABLE for record in records):
+            self._is_syncing = True
+            self._later(self._sync)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+    def _sync(self) -> None:
+        self._is_syncing = False
+        with self._lock:
+            if self._fd >= 0:
+                os.fdatasync(self._fd)
 
     def _line(self, record: Record) -> bytes:
         # Most records have two words: put together by hand, which costs a tenth of `_encode`.
         parts = [f'{{"mark":"{record.mark.value}","key":"{record.key}"']
         if record.lease is not None:
-            parts.append(f',"at":{record.at},"boot":"{self._boot_id}"')
-            parts.append(f',"lease":{_encode(write_lease(record.lease))}')
+            parts.append(f',"at":{record.at},"lease":{_encode(write_lease(record.lease))}')
         if record.handle is not None:
             parts.append(f',"handle":{_encode(record.handle)}')
         parts.append("}")
@@ -107,7 +124,7 @@ class Journal:
         """Write what is owed into a new file, and put that in the place of the old one."""
         assert self._fd < 0
         data = b"".join(line for lines in self._lines.values() for line in lines)
-        data = _sealed(_encode({"mark": "journal", "version": VERSION}).encode()) + data
+        data = _sealed(_encode({"version": VERSION, "boot": self._boot_id}).encode()) + data
         fresh = self._path.with_name(self._path.name + ".new")
         fd = os.open(
             fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600
@@ -124,8 +141,8 @@ class Journal:
         self._size = len(data)
 
 
-def _records(data: bytes, path: Path) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
-    """Yield whole records; only the last line of the file may be torn."""
+def _records(data: bytes, path: Path, boot_id: str) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
+    """Yield the whole records of this boot; only the last line of the file may be torn."""
     lines = data.split(b"\n")
     torn_tail = lines.pop()
     for number, line in enumerate(lines, 1):
@@ -140,24 +157,16 @@ def _records(data: bytes, path: Path) -> Iterator[tuple[bytes, Mapping[str, Any]
             )
         if number == 1:
             _check_head(value, path)
+            if value.get("boot") != boot_id:
+                return
             continue
         yield line + b"\n", value
-
-
-def _check_head(value: Mapping[str, Any], path: Path) -> None:
-    if value.get("version") != VERSION:
-        raise JournalDamaged(
-            f"{path} has journal version {value.get('version')}, this agent reads {VERSION}: use "
-            "the agent that wrote it, or move the file away"
-        )
 
 
 def _apply(kept: dict[Key, Kept], value: Mapping[str, Any]) -> None:
     mark, key = Mark(value["mark"]), value["key"]
     if mark is Mark.LEASE:
-        kept[key] = Kept(
-            lease=read_lease(value["lease"]), leased_at=value["at"], boot_id=value["boot"]
-        )
+        kept[key] = Kept(lease=read_lease(value["lease"]), leased_at=value["at"])
     elif mark is Mark.DONE:
         kept.pop(key, None)
     elif key in kept:
@@ -166,12 +175,15 @@ def _apply(kept: dict[Key, Kept], value: Mapping[str, Any]) -> None:
             known,
             has_passed=True,
             handle=value.get("handle", known.handle),
-            has_ended=known.has_ended or mark is Mark.END,
         )
 
 
 def _sealed(text: bytes) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _at_once(call: Callable[[], None]) -> None:
+    call()
 
 
 def _parse(line: bytes) -> Mapping[str, Any] | None:

@@ -28,25 +28,16 @@ class Lease:
     grace_s: float = GRACE_S
     start_limit_s: float | None = None  # from the lease to the start gate
     run_limit_s: float | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)  # the item as JSON, its spec in it
-
-    @property
-    def spec(self) -> Mapping[str, Any]:
-        """The launch spec as JSON values."""
-        spec: Mapping[str, Any] = self.facts["spec"]
-        return spec
-
-    @property
-    def args(self) -> Mapping[str, Any]:
-        """What the spec asks of the resource that it runs on."""
-        args = (self.spec.get("resource_args") or {}).get(self.resource)
-        return args if isinstance(args, Mapping) else {}
+    facts: Mapping[str, Any] = field(default_factory=dict)  # the item as JSON
+    spec: Mapping[str, Any] = field(default_factory=dict)  # of it: the launch spec
+    args: Mapping[str, Any] = field(default_factory=dict)  # of that: the resource's arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What became of a lease, as the server is told."""
 
+    key: Key  # the attempt's, for the agent alone
     item: ItemId
     token: Token
     event: Event
@@ -94,6 +85,8 @@ def read_lease(value: Mapping[str, Any], *, grace_s: float = GRACE_S) -> Lease:
         start_limit_s=args.get("start_limit_s"),
         run_limit_s=args.get("run_limit_s"),
         facts=item,
+        spec=spec,
+        args=args,
     )
 
 

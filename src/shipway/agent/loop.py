@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 from queue import Empty, SimpleQueue
@@ -14,7 +13,6 @@ from shipway.agent.effects import (
     Build,
     Deadlines,
     Drain,
-    Effect,
     Fetch,
     Forget,
     Record,
@@ -26,7 +24,7 @@ from shipway.agent.effects import (
 from shipway.agent.events import Event, Turn
 from shipway.agent.journal import Journal
 from shipway.agent.link import Link, Need
-from shipway.agent.plan import step
+from shipway.agent.plan import steps
 from shipway.agent.settle import held
 from shipway.agent.state import State, is_more_soon, room, used
 from shipway.agent.work import Work
@@ -88,7 +86,7 @@ class Loop:
         while True:
             if None in batch:
                 return Reason.STOPPED
-            self._turn(deque(self._events(batch)))
+            self._turn(self._events(batch))
             now = self._boot_ms()
             need = Need(
                 room=room(self.state, now),
@@ -112,15 +110,11 @@ class Loop:
                 events.append(one)
         return events
 
-    def _turn(self, events: deque[Event]) -> None:
+    def _turn(self, events: list[Event]) -> None:
         """Take all events, and those that follow from them at once, until there are none."""
         while True:  # ends: each attempt has few phases, and each round moves one on
-            effects: list[Effect] = []
-            while events:
-                self.state, more = step(self.state, events.popleft())
-                effects += more
-            self.state, more = step(self.state, Turn(at=self._boot_ms()))
-            effects += more
+            self.state, effects = steps(self.state, [*events, Turn(at=self._boot_ms())])
+            events.clear()
             if not effects:
                 return
             self._journal.write([e for e in effects if type(e) is Record])

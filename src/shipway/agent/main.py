@@ -88,7 +88,7 @@ def _run(options: AgentOptions, home: Home, inbox: Inbox, transport: Transport) 
     agent = home.agent_id(random.SystemRandom())
     runners = find_runners(options.config)
     work = make_work(options, home, inbox, transport, runners)
-    journal = Journal(home.journal, boot_id=boot_id())
+    journal = Journal(home.journal, boot_id=boot_id(), later=Pool("journal", 1).submit)
     kept = journal.open()
     contexts = {
         name: RunnerContext(
@@ -103,9 +103,7 @@ def _run(options: AgentOptions, home: Home, inbox: Inbox, transport: Transport) 
         for name in runners
     }
     found = work.open(contexts, [one.lease for one in kept])
-    state, missed = settle(
-        kept, found, slots=options.config.max_jobs, boot_id=boot_id(), now=boot_ms()
-    )
+    state, missed = settle(kept, found, slots=options.config.max_jobs, now=boot_ms())
     for attempt in state.attempts.values():
         if attempt.handle is not None:
             work.adopt(attempt.lease, attempt.handle)
@@ -235,7 +233,7 @@ def registration(agent: str, config: Config, resources: tuple[str, ...]) -> dict
 def _give_back(transport: Transport, agent: str, state: State) -> None:
     """Let others have at once what was not started; unanswered, it goes back by itself."""
     reports = [
-        Report(item=a.lease.item, token=a.lease.token, event=ItemEvent.REQUEUE)
+        Report(key=a.lease.key, item=a.lease.item, token=a.lease.token, event=ItemEvent.REQUEUE)
         for a in state.attempts.values()
         if a.progress in PREPARING and not a.is_lost
     ]

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from shipway.agent import events as on
 from shipway.agent.change import change
-from shipway.agent.effects import (
-    Build,
-    Deadlines,
-    Drain,
-    Effect,
-    Fetch,
-    Forget,
-    Mark,
-    Record,
-    Send,
-    Stop,
-)
-from shipway.agent.lease import Key
+from shipway.agent.draft import Draft, draft_of, state_of
+from shipway.agent.effects import Build, Deadlines, Effect, Fetch, Mark, Record, Send
 from shipway.agent.state import (
     BACKOFF_MS,
     CLOSING,
@@ -36,10 +25,9 @@ from shipway.agent.state import (
     State,
 )
 from shipway.agent.turn import take_turn
-from shipway.agent.verdict import failure_of, verdict
+from shipway.agent.verdict import verdict
 from shipway.domain.attempt import Cause
 from shipway.domain.errors import Code
-from shipway.domain.ids import ItemId, Token
 from shipway.domain.item import Event as ItemEvent
 
 Step = tuple[State, list[Effect]]
@@ -47,142 +35,140 @@ Step = tuple[State, list[Effect]]
 
 def step(state: State, event: on.Event) -> Step:
     """Take one event; what is late or about an unknown attempt changes nothing."""
-    return _STEPS[type(event)](state, event)
+    return steps(state, (event,))
 
 
-def _leased(state: State, event: on.Leased) -> Step:
-    attempts = dict(state.attempts)
-    effects: list[Effect] = []
+def steps(state: State, events: Iterable[on.Event]) -> Step:
+    """Take several events in order: the same as one step after the other, in one go."""
+    draft = draft_of(state)
+    for event in events:
+        _STEPS[type(event)](draft, event)
+    return state_of(draft), draft.effects
+
+
+def _leased(draft: Draft, event: on.Leased) -> None:
+    if not draft.attempts:
+        draft.renewed_at = event.sent_at
     for lease in event.leases:
-        if lease.key in attempts:
+        if lease.key in draft.attempts:
             continue
-        attempts[lease.key] = Attempt(
+        attempt = Attempt(
             lease=lease,
             progress=Progress.FETCHING,
             trusted_until=event.sent_at + lease.term_ms - TRUST_MARGIN_MS,
             since=event.at,
         )
-        effects += (
-            Record(mark=Mark.LEASE, key=lease.key, lease=lease, at=event.at),
-            Fetch(lease=lease),
-        )
-    renewed_at = state.renewed_at if state.attempts else event.sent_at
-    return change(state, attempts=attempts, renewed_at=renewed_at), effects
+        draft.put(attempt)
+        draft.do(Record(mark=Mark.LEASE, key=lease.key, lease=lease, at=event.at))
+        draft.do(Fetch(lease=lease))
 
 
-def _fetched(state: State, event: on.Fetched) -> Step:
-    attempt = state.attempts.get(event.key)
-    if attempt is None or attempt.progress is not Progress.FETCHING:
-        return state, []
-    moved = change(attempt, progress=Progress.BUILDING, tries=0, wake_at=None)
-    return _put(state, moved), [Build(lease=attempt.lease)]
+def _fetched(draft: Draft, event: on.Fetched) -> None:
+    attempt = draft.attempts.get(event.key)
+    if attempt is not None and attempt.progress is Progress.FETCHING:
+        draft.put(change(attempt, progress=Progress.BUILDING, tries=0, wake_at=None))
+        draft.do(Build(lease=attempt.lease))
 
 
-def _built(state: State, event: on.Built) -> Step:
-    attempt = state.attempts.get(event.key)
-    if attempt is None or attempt.progress is not Progress.BUILDING:
-        return state, []
-    moved = change(attempt, progress=Progress.READY, tries=0, wake_at=None, ready_at=event.at)
-    return _put(state, moved), []
+def _built(draft: Draft, event: on.Built) -> None:
+    attempt = draft.attempts.get(event.key)
+    if attempt is not None and attempt.progress is Progress.BUILDING:
+        ready = change(attempt, progress=Progress.READY, tries=0, wake_at=None, ready_at=event.at)
+        draft.put(ready)
 
 
-def _failed(state: State, event: on.Failed) -> Step:
-    attempt = state.attempts.get(event.key)
+def _failed(draft: Draft, event: on.Failed) -> None:
+    attempt = draft.attempts.get(event.key)
     if attempt is None or attempt.progress in CLOSING:
-        return state, []
+        return
     if attempt.is_lost:
-        return _forget(state, attempt)
-    if event.is_temporary and attempt.tries + 1 < TRIES:
+        draft.forget(attempt)
+    elif event.is_temporary and attempt.tries + 1 < TRIES:
         delay = BACKOFF_MS * 4**attempt.tries
-        waiting = change(attempt, tries=attempt.tries + 1, wake_at=event.at + delay)
-        return _put(state, waiting), []
-    may_return = event.is_temporary and attempt.progress in PREPARING
-    return _close(state, change(attempt, failure=event.failure, is_returned=may_return))
+        draft.put(change(attempt, tries=attempt.tries + 1, wake_at=event.at + delay))
+    else:
+        may_return = event.is_temporary and attempt.progress in PREPARING
+        draft.close(change(attempt, failure=event.failure, is_returned=may_return))
 
 
-def _answered(state: State, event: on.Answered) -> Step:
-    attempt = _holder(state, event.item, event.token)
-    if attempt is None:
-        return state, []
+def _answered(draft: Draft, event: on.Answered) -> None:
+    attempt = draft.attempts.get(event.key)
+    if attempt is None or attempt.lease.token != event.token:
+        return
     if attempt.progress is Progress.GATE and event.event is ItemEvent.START:
-        return _gate(state, attempt, event)
+        _gate(draft, attempt, event)
+        return
     is_last = attempt.report is not None and attempt.report.event is event.event
     if attempt.progress is Progress.REPORTING and is_last:
-        is_lost = event.code is Code.LEASE_LOST
-        return _forget(state, change(attempt, is_lost=attempt.is_lost or is_lost))
-    return state, []
+        if event.code is Code.LEASE_LOST:
+            attempt = change(attempt, is_lost=True)
+        draft.forget(attempt)
 
 
-def _gate(state: State, attempt: Attempt, event: on.Answered) -> Step:
+def _gate(draft: Draft, attempt: Attempt, event: on.Answered) -> None:
     if attempt.stop_grace_s is not None:
-        return _close(state, attempt)
-    if not event.is_ok:
-        if not event.stop_requested:
-            return _forget(state, change(attempt, is_lost=True))
+        draft.close(attempt)
+    elif event.is_ok:
+        trusted = event.sent_at + event.term_ms - TRUST_MARGIN_MS
+        passed = change(
+            attempt,
+            progress=Progress.PASSED,
+            trusted_until=max(trusted, attempt.trusted_until),
+            ready_at=event.at,
+        )
+        # The turn that ends this batch starts it, if there is a slot and the lease is trusted.
+        draft.put(passed)
+        draft.do(Record(mark=Mark.GATE, key=attempt.lease.key))
+    elif event.stop_requested:
         grace_s = attempt.lease.grace_s if event.grace_s is None else event.grace_s
-        return _close(state, change(attempt, stop_grace_s=grace_s))
-    trusted = event.sent_at + event.term_ms - TRUST_MARGIN_MS
-    passed = change(
-        attempt,
-        progress=Progress.PASSED,
-        trusted_until=max(trusted, attempt.trusted_until),
-        ready_at=event.at,
-    )
-    # The turn that ends this batch starts it, if there is a slot and its lease is trusted then.
-    return _put(state, passed), [Record(mark=Mark.GATE, key=attempt.lease.key)]
+        draft.close(change(attempt, stop_grace_s=grace_s))
+    else:
+        draft.lose(attempt)
 
 
-def _stop_asked(state: State, event: on.StopAsked) -> Step:
-    attempt = _holder(state, event.item, event.token)
+def _stop_asked(draft: Draft, event: on.StopAsked) -> None:
+    attempt = draft.holder(event.item, event.token)
     if attempt is None or attempt.is_lost or attempt.progress in CLOSING:
-        return state, []
+        return
     grace_s = attempt.lease.grace_s if event.grace_s is None else event.grace_s
     known = attempt.stop_grace_s
     if known is not None and grace_s >= known:
-        return state, []
+        return
     stopping = change(attempt, stop_grace_s=grace_s)
     if attempt.progress in PREPARING or attempt.progress is Progress.PASSED:
-        return _close(state, stopping)
-    return _end(state, stopping, Cause.STOP)
+        draft.close(stopping)
+    else:
+        draft.end(stopping, Cause.STOP)
 
 
-def _lost(state: State, event: on.Lost) -> Step:
-    attempt = _holder(state, event.item, event.token)
-    return (state, []) if attempt is None else _lose(state, attempt)
+def _lost(draft: Draft, event: on.Lost) -> None:
+    attempt = draft.holder(event.item, event.token)
+    if attempt is not None:
+        draft.lose(attempt)
 
 
-def _lose(state: State, attempt: Attempt) -> Step:
-    if attempt.is_lost:
-        return state, []
-    gone = change(attempt, is_lost=True)
-    if attempt.progress not in STARTED:
-        return _forget(state, gone)
-    return _end(state, gone, Cause.LEASE)
-
-
-def _renewed(state: State, event: on.Renewed) -> Step:
-    attempts = dict(state.attempts)
+def _renewed(draft: Draft, event: on.Renewed) -> None:
     deadlines: dict[str, int] = {}
-    for key, attempt in state.attempts.items():
+    for attempt in list(draft.attempts.values()):
         term = event.terms.get(attempt.lease.item)
         if term is None or attempt.is_lost:
             continue
         until = max(attempt.trusted_until, event.sent_at + term - TRUST_MARGIN_MS)
-        attempts[key] = change(attempt, trusted_until=until)
+        draft.put(change(attempt, trusted_until=until))
         if attempt.handle is not None and attempt.progress in STARTED:
             deadlines[attempt.handle] = until
-    effects: list[Effect] = [Deadlines(by_handle=deadlines)] if deadlines else []
-    return change(state, attempts=attempts), effects
+    if deadlines:
+        draft.do(Deadlines(by_handle=deadlines))
 
 
-def _not_renewed(state: State, event: on.NotRenewed) -> Step:
-    return change(state, renewed_at=event.at - RENEW_MS + RENEW_AGAIN_MS), []
+def _not_renewed(draft: Draft, event: on.NotRenewed) -> None:
+    draft.renewed_at = event.at - RENEW_MS + RENEW_AGAIN_MS
 
 
-def _started(state: State, event: on.Started) -> Step:
-    attempt = state.attempts.get(event.key)
+def _started(draft: Draft, event: on.Started) -> None:
+    attempt = draft.attempts.get(event.key)
     if attempt is None or attempt.progress not in STARTED:
-        return state, []
+        return
     running = change(
         attempt,
         progress=Progress.RUNNING,
@@ -190,119 +176,54 @@ def _started(state: State, event: on.Started) -> Step:
         started_at=event.at,
         wake_at=None,
     )
-    record = Record(mark=Mark.START, key=event.key, handle=event.handle)
+    draft.do(Record(mark=Mark.START, key=event.key, handle=event.handle))
     if attempt.is_lost or attempt.stop_grace_s is not None:
-        cause = Cause.LEASE if attempt.is_lost else Cause.STOP
-        state, effects = _end(state, running, cause)
-        return state, [record, *effects]
-    return _put(state, running), [record]
+        draft.end(running, Cause.LEASE if attempt.is_lost else Cause.STOP)
+    else:
+        draft.put(running)
 
 
-def _ended(state: State, event: on.Ended) -> Step:
-    attempt = state.attempts.get(event.key)
+def _ended(draft: Draft, event: on.Ended) -> None:
+    attempt = draft.attempts.get(event.key)
     if attempt is None or attempt.progress not in STARTED:
-        return state, []
+        return
     over = change(attempt, ending=event.ending)
     if event.ending.cause is Cause.EXIT:
         ran = float(event.at - (attempt.started_at or event.at))
-        is_first = state.run_ms == UNKNOWN_MS
-        run_ms = ran if is_first else 0.7 * state.run_ms + 0.3 * ran
-        state = change(state, run_ms=run_ms)
+        is_first = draft.run_ms == UNKNOWN_MS
+        draft.run_ms = ran if is_first else 0.7 * draft.run_ms + 0.3 * ran
     if attempt.is_lost:
-        return _forget(state, over)
-    state, effects = _close(state, over)
-    return state, [Record(mark=Mark.END, key=event.key), *effects]
+        draft.forget(over)
+    else:
+        draft.close(over)
 
 
-def _drained(state: State, event: on.Drained) -> Step:
-    attempt = state.attempts.get(event.key)
+def _drained(draft: Draft, event: on.Drained) -> None:
+    attempt = draft.attempts.get(event.key)
     if attempt is None or attempt.progress is not Progress.DRAINING:
-        return state, []
+        return
     report = verdict(attempt, log_sizes=event.log_sizes, log_tail=event.log_tail)
-    return _put(state, change(attempt, progress=Progress.REPORTING, report=report)), [
-        Send(report=report)
-    ]
+    draft.put(change(attempt, progress=Progress.REPORTING, report=report))
+    draft.do(Send(report=report))
 
 
-def _settled(state: State, event: on.Settled) -> Step:
-    effects: list[Effect] = []
+def _settled(draft: Draft, event: on.Settled) -> None:
     lost = frozenset(event.lost)
-    for attempt in list(state.attempts.values()):
+    for attempt in list(draft.attempts.values()):
         if attempt.lease.item in lost:
-            state, more = _lose(state, attempt)
-            effects += more
-    return change(state, settling=Settling.ENDING), effects
+            draft.lose(attempt)
+    draft.settling = Settling.ENDING
 
 
-def _drain_asked(state: State, event: on.DrainAsked) -> Step:
-    return change(state, is_draining=event.is_draining), []
+def _drain_asked(draft: Draft, event: on.DrainAsked) -> None:
+    draft.is_draining = event.is_draining
 
 
-def _turn(state: State, event: on.Turn) -> Step:
-    state, effects, give_up = take_turn(state, event.at)
-    for attempt in give_up:
-        state, more = _close(state, attempt)
-        effects += more
-    return state, effects
+def _turn(draft: Draft, event: on.Turn) -> None:
+    take_turn(draft, event.at)
 
 
-def _close(state: State, attempt: Attempt) -> Step:
-    """What an attempt leaves behind goes to the server; how it ended is said after that."""
-    closing = change(attempt, progress=Progress.DRAINING, wake_at=None)
-    ending = attempt.ending
-    has_failed = (
-        attempt.failure is not None
-        if ending is None
-        else failure_of(attempt.lease, ending) is not None
-    )
-    return _put(state, closing), [
-        Drain(
-            lease=attempt.lease,
-            with_tail=has_failed,
-            program_size=None if ending is None else ending.log_size,
-        )
-    ]
-
-
-def _end(state: State, attempt: Attempt, cause: Cause) -> Step:
-    """End a program; one that the runner has not answered for yet is ended when it does."""
-    if attempt.progress is Progress.STARTING and attempt.wake_at is not None:
-        # The runner refused it so far, so nothing runs.
-        ended = change(attempt, wake_at=None)
-        return _forget(state, ended) if attempt.is_lost else _close(state, ended)
-    if attempt.handle is None:
-        return _put(state, attempt), []
-    grace_s = attempt.lease.grace_s if attempt.stop_grace_s is None else attempt.stop_grace_s
-    stop = Stop(lease=attempt.lease, handle=attempt.handle, grace_s=grace_s, cause=cause)
-    return _put(state, change(attempt, progress=Progress.ENDING)), [stop]
-
-
-def _forget(state: State, attempt: Attempt) -> Step:
-    key = attempt.lease.key
-    attempts = {other: value for other, value in state.attempts.items() if other != key}
-    failure = attempt.failure
-    if failure is None and attempt.report is not None:
-        failure = attempt.report.failure
-    forget = Forget(
-        lease=attempt.lease, handle=attempt.handle, failure=failure, is_lost=attempt.is_lost
-    )
-    return change(state, attempts=attempts), [Record(mark=Mark.DONE, key=key), forget]
-
-
-def _holder(state: State, item: ItemId, token: Token) -> Attempt | None:
-    for attempt in state.attempts.values():
-        if attempt.lease.token == token and attempt.lease.item == item:
-            return attempt
-    return None
-
-
-def _put(state: State, attempt: Attempt) -> State:
-    attempts: dict[Key, Attempt] = dict(state.attempts)
-    attempts[attempt.lease.key] = attempt
-    return change(state, attempts=attempts)
-
-
-_STEPS: dict[type, Callable[[State, Any], Step]] = {
+_STEPS: dict[type, Callable[[Draft, Any], None]] = {
     on.Leased: _leased,
     on.Fetched: _fetched,
     on.Built: _built,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from shipway.agent.events import Ended
 from shipway.agent.journal import Kept
@@ -21,15 +20,12 @@ def settle(
     statuses: Sequence[tuple[str, RunStatus]],
     *,
     slots: int,
-    boot_id: str,
     now: int,
 ) -> Found:
     """Return the state, and the endings that were missed.
 
-    Statuses come with the resource of their runner.
-
-    Past the gate and unknown to the runner means never started, unless the machine was started
-    anew in between: then nobody can tell, and the attempt is lost.
+    Statuses come with the resource of their runner. Past the gate and unknown to the runner
+    means never started, unless the runner once gave it a handle: then it is lost.
     """
     by_key = {f"{status.item}.{status.attempt}": status for _, status in statuses}
     resources = {f"{status.item}.{status.attempt}": resource for resource, status in statuses}
@@ -38,8 +34,8 @@ def settle(
     for one in kept:
         key = one.lease.key
         status = by_key.pop(key, None)
-        attempts[key] = _attempt(one, status, is_same_boot=one.boot_id == boot_id, now=now)
-        missed = _missed(one, status, is_same_boot=one.boot_id == boot_id)
+        attempts[key] = _attempt(one, status, now)
+        missed = _missed(one, status)
         if missed is not None:
             ended.append(Ended(at=now, key=key, ending=missed))
     for key, status in sorted(by_key.items()):
@@ -55,44 +51,32 @@ def settle(
     return state, ended
 
 
-def _attempt(one: Kept, status: RunStatus | None, *, is_same_boot: bool, now: int) -> Attempt:
-    since = one.leased_at if is_same_boot else now
+def _attempt(one: Kept, status: RunStatus | None, now: int) -> Attempt:
     handle = one.handle if status is None else status.handle
-    if status is not None:
-        progress = Progress.RUNNING
-    elif one.has_passed and (one.handle is not None or not is_same_boot):
-        progress = Progress.RUNNING  # its ending is made up by `_missed`
-    else:
-        # Past the gate too: its folder may be half made, so it is prepared again; the server
-        # answers the repeated question at the gate with yes.
-        progress = Progress.FETCHING
+    # Past the gate but never started: its folder may be half made, so it is prepared again; the
+    # server answers the repeated question at the gate with yes.
+    progress = Progress.FETCHING if handle is None else Progress.RUNNING
     return Attempt(
         lease=one.lease,
         progress=progress,
         trusted_until=now,
-        since=now if one.has_passed else since,
+        since=now if one.has_passed else one.leased_at,
         handle=handle,
         started_at=now if progress is Progress.RUNNING else 0,
         wake_at=now if progress is Progress.FETCHING else None,
     )
 
 
-def _missed(one: Kept, status: RunStatus | None, *, is_same_boot: bool) -> Ending | None:
+def _missed(one: Kept, status: RunStatus | None) -> Ending | None:
     if status is not None:
         return status.ending
-    if not one.has_passed:
+    if one.handle is None:
         return None
-    if one.handle is not None or not is_same_boot:
-        why = "its runner knows nothing of it any more"
-        if not is_same_boot:
-            why = "the machine was started anew while it ran"
-        return Ending(cause=Cause.SUPERVISOR, reason=why)
-    return None
+    return Ending(cause=Cause.SUPERVISOR, reason="its runner knows nothing of it any more")
 
 
 def _stray(key: Key, status: RunStatus, resource: str, now: int) -> Attempt:
     """A program without a journal: its token is proof enough."""
-    facts: Mapping[str, Any] = {"spec": {}, "resource": resource}
     lease = Lease(
         key=key,
         item=ItemId(status.item),
@@ -101,7 +85,6 @@ def _stray(key: Key, status: RunStatus, resource: str, now: int) -> Attempt:
         job_key="",
         term_ms=0,
         resource=resource,
-        facts=facts,
     )
     return Attempt(
         lease=lease,

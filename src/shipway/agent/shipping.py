@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import zlib
 from collections.abc import Callable
@@ -40,6 +41,7 @@ class _Cargo:
     """One attempt's streams, and how far each has come."""
 
     lease: Lease
+    program: tuple[Path, Runner, str] | None = None  # folder, runner, handle; not looked at yet
     streams: dict[LogName, Stream] = field(default_factory=dict)
     offsets: dict[LogName, int] = field(default_factory=dict)  # what the server has
     starts: dict[LogName, list[int]] = field(default_factory=dict)  # of the last pieces
@@ -98,12 +100,7 @@ class Shipper:
 
     def follow(self, lease: Lease, folder: Path, runner: Runner, handle: str) -> None:
         """Ship what a program prints and records, from now on."""
-        cargo = self._cargo(lease)
-        cargo.streams[LogName.PROGRAM] = ProgramStream(
-            lambda offset, limit: runner.log(handle, offset, limit),
-            lambda: _log_size(runner, handle),
-        )
-        cargo.streams[LogName.RECORDS] = RecordStream(folder, upload=self._upload, now=self._now)
+        self._cargo(lease).program = (folder, runner, handle)
 
     def adopt(self, lease: Lease, folder: Path, runner: Runner, handle: str) -> None:
         """Go on with what an agent before this one began to ship."""
@@ -114,13 +111,10 @@ class Shipper:
     def drain(self, lease: Lease, *, with_tail: bool, program_size: int | None) -> Drained | None:
         """Ship the rest, then emit `Drained`; it is returned at once where there is nothing."""
         cargo = self._cargo(lease)
-        if cargo.streams.keys() <= {LogName.PROGRAM, LogName.RECORDS} and not program_size:
-            records = cargo.streams.get(LogName.RECORDS)
-            is_silent = not isinstance(records, RecordStream) or not records.is_there()
-            if is_silent:
-                self.forget(lease.key)
-                sizes = {} if program_size is None else {LogName.PROGRAM.value: 0}
-                return Drained(at=self._boot_ms(), key=lease.key, log_sizes=sizes)
+        if not program_size and not cargo.streams and not _has_records(cargo):
+            self.forget(lease.key)
+            sizes = {} if program_size is None else {LogName.PROGRAM.value: 0}
+            return Drained(at=self._boot_ms(), key=lease.key, log_sizes=sizes)
         with self._change:
             cargo.is_final = True
             cargo.with_tail = with_tail
@@ -160,7 +154,21 @@ class Shipper:
                 if cargo.is_final or self._has_more(cargo):
                     self._carry(cargo)
 
+    def _unfold(self, cargo: _Cargo) -> None:
+        """Make the streams of a program: most end before anybody looks."""
+        with self._change:
+            if cargo.program is None:
+                return
+            folder, runner, handle = cargo.program
+            cargo.program = None
+        cargo.streams[LogName.PROGRAM] = ProgramStream(
+            lambda offset, limit: runner.log(handle, offset, limit),
+            lambda: _log_size(runner, handle),
+        )
+        cargo.streams[LogName.RECORDS] = RecordStream(folder, upload=self._upload, now=self._now)
+
     def _has_more(self, cargo: _Cargo) -> bool:
+        self._unfold(cargo)
         return any(
             stream.size() > cargo.offsets.get(name, 0)
             for name, stream in list(cargo.streams.items())
@@ -198,6 +206,7 @@ class Shipper:
             self._carry(cargo)
 
     def _ship_all(self, cargo: _Cargo) -> None:
+        self._unfold(cargo)
         for name in (LogName.BUILD, LogName.PROGRAM, LogName.RECORDS):
             stream = cargo.streams.get(name)
             while stream is not None and not cargo.is_gone:
@@ -267,6 +276,10 @@ class Shipper:
             data = path.read_bytes()
             if len(data) == size:
                 self._blobs.put(digest, data)
+
+
+def _has_records(cargo: _Cargo) -> bool:
+    return cargo.program is not None and os.access(f"{cargo.program[0]}/records.jsonl", os.F_OK)
 
 
 def _final_size(stream: Stream) -> int:

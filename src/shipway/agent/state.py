@@ -94,13 +94,13 @@ def used(state: State) -> int:
     return using if state.slots == UNLIMITED else min(using, state.slots)
 
 
-def gates(state: State) -> int:
+def gates(slots: int, run_ms: float) -> int:
     """Say how many may be past the gate, or asking for it, at once.
 
     Programs of milliseconds would leave their slots empty while the gate is asked for the next;
     so it is asked a little earlier for them, and what then finds no slot soon goes back.
     """
-    return state.slots * (1 + GATES_AHEAD if state.run_ms < ABOUT_TO_END_MS else 1)
+    return slots * (1 + GATES_AHEAD if run_ms < ABOUT_TO_END_MS else 1)
 
 
 def room(state: State, now: int) -> int:

@@ -127,10 +127,6 @@ class RecordStream:
         taken = self._taken or 0
         return _size(self._sent) + max(0, _size(self._written) - taken)
 
-    def is_there(self) -> bool:
-        """Tell whether the program wrote any."""
-        return os.access(f"{self._folder}/records.jsonl", os.F_OK)
-
     def final_size(self) -> int:
         """Return the bytes that are ready to be shipped."""
         return _size(self._sent)

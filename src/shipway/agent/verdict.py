@@ -36,6 +36,7 @@ def verdict(attempt: Attempt, *, log_sizes: Mapping[str, int], log_tail: Sequenc
     if failure is not None and log_tail:
         failure = replace(failure, log_tail=tuple(log_tail))
     return Report(
+        key=attempt.lease.key,
         item=attempt.lease.item,
         token=attempt.lease.token,
         event=event,

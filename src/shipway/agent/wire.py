@@ -27,7 +27,7 @@ def read_answers(
         Answered(
             at=at,
             sent_at=sent_at,
-            item=report.item,
+            key=report.key,
             token=report.token,
             event=report.event,
             is_ok=bool(result["ok"]),

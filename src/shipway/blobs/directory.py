@@ -147,8 +147,9 @@ class DirectoryBlobs:
         free = self._free_bytes(self._root)
         if free - size < self._free_floor:
             raise StorageFull(
-                f"the disk of the blobs has {free} bytes left, of which {self._free_floor} are "
-                "kept: make room, or run `shipway data gc`"
+                f"the disk of the blobs is full: {free >> 20} MiB are left, and "
+                f"{self._free_floor >> 20} MiB are kept for the database; nothing was stored: "
+                "make room on the server's disk"
             )
 
     def _put_aside(self, digest: Digest, path: Path) -> None:

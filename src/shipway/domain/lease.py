@@ -33,10 +33,21 @@ class Move:
     after: State
     token: Token | None  # the lease's; None only for items that have none
     now: int
-    deadline: int | None = None  # START: the new lease's end, ms of lease time
-    term: int = 0
+    lease_now: int = 0  # START: ms of lease time; the term from here on is the queue's own
+    unless_stopped: bool = False  # refused once a stop was asked for, as a START always is
     handle: str | None = None
     exit_code: int | None = None
     failure: Failure | None = None
     lost: int = 0  # added to lost_count
     retries: int = 0  # added to retry_count
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a move answers: enough for its event, and far less than the item."""
+
+    id: ItemId
+    queue_id: QueueId
+    attempt: int
+    state: State
+    lease_term: int  # ms; 0 unless held

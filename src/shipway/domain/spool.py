@@ -19,7 +19,8 @@ ORDER_LIMIT = 64 << 10  # bytes of an order that still travels as a datagram
 BIG_ORDER = b"\0"  # instead of an order: the folder whose file holds it follows
 SLOT_TAKEN = "the slot has another attempt"  # a reason to send the order elsewhere
 LOOK = b"\1"  # instead of an order: the board has news; an idle slot says that it is there
-DATAGRAM_LIMIT = 128 << 10  # bytes to read at once of either side's socket
+ORDER_READ = ORDER_LIMIT + 1  # bytes that a slot reads at once
+NOTE_READ = 4 << 10  # bytes that the runner reads at once
 
 RECORD_SIZE = 512  # bytes of one result in a slot's journal
 SEGMENT_RECORDS = 128  # results in one file of it

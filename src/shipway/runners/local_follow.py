@@ -206,6 +206,7 @@ class Follower:
             try:
                 if cell.mark == held.handle:
                     bury(self._attempts, journal, cell, SWEPT)
+                    cell.words[Word.STATE] = Seat.ABSENT
             finally:
                 journal.close()
             recorded = self._recorded(held)

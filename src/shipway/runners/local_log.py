@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from shipway.domain.attempt import FRAME, whole_frames
+from shipway.domain.attempt import FRAME, FRAME_LIMIT
 from shipway.domain.spool import gap_frame, segment_name, segment_offset
 
 _Piece = tuple[int, int, str | bytes]  # from, to in the readable log; a file's name or the bytes
@@ -82,7 +82,7 @@ def settle(folder: Path) -> int:
     if found:
         path = folder / segment_name(found[-1][0])
         data = path.read_bytes()
-        whole = whole_frames(data)
+        whole = _whole(data)
         if whole < len(data):
             os.truncate(path, whole)
     pieces = arrange(folder)
@@ -93,6 +93,17 @@ def remove_log(folder: Path) -> None:
     """Delete a log's files."""
     for offset, _ in segments(folder):
         (folder / segment_name(offset)).unlink(missing_ok=True)
+
+
+def _whole(data: bytes) -> int:
+    # As `whole_frames`, but what cannot be a frame ends the log, too: a power loss may leave it.
+    at = 0
+    while at + FRAME.size <= len(data):
+        length = int(FRAME.unpack_from(data, at)[2])
+        if length > FRAME_LIMIT or at + FRAME.size + length > len(data):
+            break
+        at += FRAME.size + length
+    return at
 
 
 def _first_stamp(path: Path) -> int:

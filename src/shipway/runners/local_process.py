@@ -12,8 +12,8 @@ from typing import ClassVar
 
 from shipway.domain.attempt import Cause
 from shipway.domain.spool import (
-    DATAGRAM_LIMIT,
     META,
+    NOTE_READ,
     ORDER_FILE,
     STOP_CAUSES,
     TEXT_SIZE,
@@ -217,7 +217,7 @@ class LocalProcessRunner:
             changed = []
             with self._lock:
                 with suppress(BlockingIOError):
-                    while data := self._socket.recv(DATAGRAM_LIMIT):
+                    while data := self._socket.recv(NOTE_READ):
                         found = self._follower.take(Note.from_bytes(data))
                         if found is not None:
                             changed.append(found.status())

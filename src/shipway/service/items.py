@@ -123,7 +123,7 @@ class Items:
         self._note(tx, asked, Note.STOP_REQUEST.value, actor, {"grace_s": grace})
         if asked.state is not State.PENDING:
             return asked
-        moved = tx.leases.move(
+        tx.leases.move(
             Move(
                 item_id=item.id,
                 event=Event.STOP,
@@ -133,10 +133,10 @@ class Items:
                 now=now,
             )
         )
-        if moved is None:
-            return asked
-        self._note(tx, moved, Event.STOP.value, actor, {})
-        return moved
+        stopped = tx.items.get(item.id)
+        assert stopped is not None
+        self._note(tx, stopped, Event.STOP.value, actor, {})
+        return stopped
 
     def delete(self, tx: Tx, actor: Actor, item_id: str) -> Item:
         """Stop an item and leave a tombstone; a second call changes nothing."""

@@ -11,11 +11,15 @@ from shipway.domain.agent import Agent, AgentState, RunAs
 from shipway.domain.errors import Code, LeaseLost, NotFound
 from shipway.domain.ids import AgentId, Digest, ItemId, Random, Token, new_token
 from shipway.domain.item import Event, Failure, FailureClass, Item, ItemEvent, Note, State, after
+from shipway.domain.lease import LeaseQuery, Move, Moved
 from shipway.domain.policy import Loss, after_loss, after_return
 from shipway.service.access import AGENTS, missing, require
 from shipway.service.keys import job_key
 from shipway.service.lease_time import LeaseTime
-from shipway.service.ports import Clock, LeaseQuery, Move, Tx
+from shipway.service.ports import Clock, Tx
+
+# What a report moves when nobody asked for a stop; a failure before the gate takes the long way.
+_PLAIN = {Event.START: State.LEASED, Event.FINISH: State.RUNNING, Event.FAIL: State.RUNNING}
 
 UNSTARTED_TERM_MS = 30_000  # a lease's term until the start gate
 LEASE_LIMIT = 256  # items in one lease call
@@ -163,10 +167,12 @@ class Leases:
 
     def stops(self, tx: Tx, agent: AgentId) -> list[StopAsk]:
         """Return every stop asked of what this agent holds; the same until it is reported."""
-        held = tx.leases.held_by(agent)
-        return [_stop_ask(item) for item in held if item.stop_requested_at is not None]
+        return [
+            StopAsk(item=item, token=token, grace_s=grace_s)
+            for item, token, grace_s in tx.agents.stops(agent)
+        ]
 
-    def lose(self, tx: Tx, item: Item, *, why: str, actor: str) -> Item | None:
+    def lose(self, tx: Tx, item: Item, *, why: str, actor: str) -> Moved | None:
         """End a lease that nobody reports on any more, by the queue's rule."""
         queue = tx.queues.get(item.queue_id)
         assert queue is not None
@@ -214,58 +220,31 @@ class Leases:
         return grants
 
     def _take(self, tx: Tx, agent: Agent, report: Report) -> ReportResult:
+        """Settle a report: nearly always one guarded statement; if it finds nothing, ask why."""
+        plain = _PLAIN.get(report.event)
+        if plain is not None and not _is_lost(report):
+            loss = Loss(event=report.event, failure=report.failure)
+            moved = tx.leases.move(
+                self._move(report.item, plain, report.token, loss, report, unless_stopped=True)
+            )
+            if moved is not None:
+                self._moved(tx, moved, loss, report.token, actor=agent.id, report=report)
+                return _done(report, moved)
+        return self._examine(tx, agent, report)
+
+    def _examine(self, tx: Tx, agent: Agent, report: Report) -> ReportResult:
         item = tx.leases.held(report.item, report.token)
         if item is None:
             return self._answer_repeat(tx, report)
         if report.event is Event.START:
-            return self._start(tx, agent, item, report)
+            return _at_the_gate(item, report)
         ending = self._ending(tx, item, report)
         if after(item.state, ending.event) is None:
             return ReportResult(
                 item=item.id, event=report.event, ok=False, code=Code.CONFLICT, state=item.state
             )
         moved = self._end(tx, item, ending, actor=agent.id, report=report)
-        if moved is None:
-            return _lost(report)
-        return ReportResult(item=item.id, event=report.event, ok=True, state=moved.state)
-
-    def _start(self, tx: Tx, agent: Agent, item: Item, report: Report) -> ReportResult:
-        """The start gate: nothing starts after a stop was asked for."""
-        if item.stop_requested_at is not None:
-            return ReportResult(
-                item=item.id,
-                event=Event.START,
-                ok=False,
-                state=item.state,
-                stop_requested=True,
-                grace_s=item.stop_grace_s,
-            )
-        if item.state is State.RUNNING:  # the answer to an earlier report was lost
-            return ReportResult(
-                item=item.id, event=Event.START, ok=True, state=item.state, term_ms=item.lease_term
-            )
-        queue = tx.queues.get(item.queue_id)
-        assert queue is not None
-        term = queue.lost_after_s * 1000
-        moved = tx.leases.move(
-            Move(
-                item_id=item.id,
-                event=Event.START,
-                before=item.state,
-                after=State.RUNNING,
-                token=report.token,
-                now=self._clock.now(),
-                deadline=self._lease_time.now() + term,
-                term=term,
-                handle=report.handle,
-            )
-        )
-        if moved is None:
-            return _lost(report)
-        self._event(tx, moved, Event.START, agent.id, {"lease": _trace(report.token)})
-        return ReportResult(
-            item=item.id, event=Event.START, ok=True, state=moved.state, term_ms=term
-        )
+        return _lost(report) if moved is None else _done(report, moved)
 
     def _ending(self, tx: Tx, item: Item, report: Report) -> Loss:
         """Turn a report into a move: a stop that came first decides what the end is called."""
@@ -285,38 +264,51 @@ class Leases:
 
     def _end(
         self, tx: Tx, item: Item, loss: Loss, *, actor: str, report: Report | None = None
-    ) -> Item | None:
-        to = after(item.state, loss.event)
+    ) -> Moved | None:
+        moved = tx.leases.move(self._move(item.id, item.state, item.lease_token, loss, report))
+        if moved is not None:
+            self._moved(tx, moved, loss, item.lease_token, actor=actor, report=report)
+        return moved
+
+    def _move(
+        self, item_id: ItemId, before: State, token: Token | None, loss: Loss,
+        report: Report | None, *, unless_stopped: bool = False,
+    ) -> Move:  # fmt: skip
+        to = after(before, loss.event)
         assert to is not None
-        moved = tx.leases.move(
-            Move(
-                item_id=item.id,
-                event=loss.event,
-                before=item.state,
-                after=to,
-                token=item.lease_token,
-                now=self._clock.now(),
-                exit_code=report.exit_code if report else None,
-                failure=loss.failure,
-                lost=loss.lost,
-                retries=loss.retries,
-            )
+        return Move(
+            item_id=item_id,
+            event=loss.event,
+            before=before,
+            after=to,
+            token=token,
+            now=self._clock.now(),
+            lease_now=self._lease_time.now(),
+            handle=report.handle if report else None,
+            exit_code=report.exit_code if report else None,
+            failure=loss.failure,
+            lost=loss.lost,
+            retries=loss.retries,
+            unless_stopped=unless_stopped,
         )
-        if moved is None:
-            return None
+
+    def _moved(
+        self, tx: Tx, moved: Moved, loss: Loss, token: Token | None, *, actor: str,
+        report: Report | None,
+    ) -> None:  # fmt: skip
+        """Write a move's event; it says of the token just enough to know a repeated report by."""
         data: dict[str, object] = {}
-        if item.lease_token is not None:
-            data["lease"] = _trace(item.lease_token)
+        if token is not None:
+            data["lease"] = _trace(token)
         if loss.failure is not None:
             data["reason"] = loss.failure.reason
-        if report is not None:
+        if report is not None and report.event is not Event.START:
             data["report"] = report.event.value
             if report.exit_code is not None:
                 data["exit_code"] = report.exit_code
             if report.log_sizes:
                 data["log_sizes"] = dict(report.log_sizes)
         self._event(tx, moved, loss.event, actor, data)
-        return moved
 
     def _answer_repeat(self, tx: Tx, report: Report) -> ReportResult:
         """Say ok to a report that took effect before; its first answer was lost."""
@@ -336,7 +328,7 @@ class Leases:
         return _lost(report)
 
     def _event(
-        self, tx: Tx, item: Item, event: Event, actor: str, data: Mapping[str, object]
+        self, tx: Tx, item: Item | Moved, event: Event, actor: str, data: Mapping[str, object]
     ) -> None:
         self._append(tx, item, event.value, actor, data)
 
@@ -344,7 +336,7 @@ class Leases:
         self._append(tx, item, note.value, actor, data)
 
     def _append(
-        self, tx: Tx, item: Item, name: str, actor: str, data: Mapping[str, object]
+        self, tx: Tx, item: Item | Moved, name: str, actor: str, data: Mapping[str, object]
     ) -> None:
         tx.events.append(
             ItemEvent(
@@ -364,6 +356,34 @@ class Leases:
 def _stop_ask(item: Item) -> StopAsk:
     assert item.lease_token is not None
     return StopAsk(item=item.id, token=item.lease_token, grace_s=item.stop_grace_s)
+
+
+def _at_the_gate(item: Item, report: Report) -> ReportResult:
+    """Answer a start that moved nothing, though the lease is held: stopped, or begun before."""
+    if item.state is State.RUNNING:  # the answer to an earlier report was lost
+        return _done(report, item)
+    return ReportResult(
+        item=item.id,
+        event=Event.START,
+        ok=False,
+        state=item.state,
+        stop_requested=item.stop_requested_at is not None,
+        grace_s=item.stop_grace_s,
+    )
+
+
+def _done(report: Report, item: Item | Moved) -> ReportResult:
+    return ReportResult(
+        item=item.id, event=report.event, ok=True, state=item.state, term_ms=item.lease_term
+    )
+
+
+def _is_lost(report: Report) -> bool:
+    return (
+        report.event is Event.FAIL
+        and report.failure is not None
+        and report.failure.failure_class is FailureClass.LOST
+    )
 
 
 def _lost(report: Report) -> ReportResult:

@@ -13,7 +13,7 @@ from shipway.domain.attempt import LogChunk
 from shipway.domain.ids import AgentId, Digest, ItemId, KeyId, QueueId, RunId, Token, UserName
 from shipway.domain.item import Item, ItemEvent, ItemFilter, State
 from shipway.domain.job import Job
-from shipway.domain.lease import LeaseQuery, Move
+from shipway.domain.lease import LeaseQuery, Move, Moved
 from shipway.domain.queue import Queue
 from shipway.domain.run import Run, RunFile
 
@@ -84,7 +84,7 @@ class LeaseRows(Protocol):
     def lease(self, query: LeaseQuery) -> list[Item]:
         """Lease the first items that fit, by (rank, seq); the only place where tokens get in."""
 
-    def move(self, move: Move) -> Item | None:
+    def move(self, move: Move) -> Moved | None:
         """Make a guarded move; None when state or token are not what they were: lease lost."""
 
     def renew(self, agent_token: Mapping[ItemId, Token], *, lease_now: int) -> list[Item]:
@@ -218,6 +218,9 @@ class AgentRows(Protocol):
 
     def set_state(self, agent_id: AgentId, state: AgentState) -> Agent | None:
         """Ask an agent for something; None for an unknown one."""
+
+    def stops(self, agent_id: AgentId) -> list[tuple[ItemId, Token, float | None]]:
+        """Return (item, token, grace) of what it holds and somebody asked to stop."""
 
 
 class ActorRows(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shipway.domain.ids import Digest, ItemId
-from shipway.domain.item import Item
+from shipway.domain.lease import Moved
 from shipway.service.lease_time import LeaseTime
 from shipway.service.leases import Leases
 from shipway.service.ports import LogChunk, Tx
@@ -52,7 +52,7 @@ class Upkeep:
         """Take lease time over from the server that moves it."""
         self._lease_time.set(tx.clock.now())
 
-    def expire(self, tx: Tx) -> list[Item]:
+    def expire(self, tx: Tx) -> list[Moved]:
         """End leases that nobody renewed, by their queues' rules."""
         before = self._lease_time.now() - GRACE_MS
         ended = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from shipway.domain.agent import Agent, AgentState
-from shipway.domain.ids import AgentId, QueueId
+from shipway.domain.ids import AgentId, ItemId, QueueId, Token
 from shipway.store.rows import check_text, to_agent, to_json
 from shipway.store.session import Row, Session
 
@@ -57,9 +57,12 @@ class Agents:
 
     def set_state(self, agent_id: AgentId, state: AgentState) -> Agent | None:
         """Ask an agent for something; None for an unknown one."""
-        return _maybe(
-            self._session.one("set_agent_state", {"id": agent_id, "state": state.value})
-        )
+        return _maybe(self._session.one("set_agent_state", {"id": agent_id, "state": state.value}))
+
+    def stops(self, agent_id: AgentId) -> list[tuple[ItemId, Token, float | None]]:
+        """Return (item, token, grace) of what it holds and somebody asked to stop."""
+        rows = self._session.all("stops_of_agent", {"agent": agent_id})
+        return [(ItemId(item_id), Token(token), grace_s) for item_id, token, grace_s in rows]
 
 
 def _maybe(row: Row | None) -> Agent | None:

@@ -68,10 +68,13 @@ class Follower:
         self._thread = threading.Thread(target=self._loop, name="shipway-follower", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread; a second call does nothing."""
+    def stop(self, hint: Callable[[], None]) -> None:
+        """End the thread, which a hint wakes; a second call does nothing."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         if self._thread is not None:
+            hint()
             self._thread.join()
 
     def look(self) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from shipway.domain.ids import AgentId, Digest, ItemId, Token
 from shipway.domain.item import HELD, TERMINAL, Event, Item, after
-from shipway.domain.lease import LeaseQuery, Move
-from shipway.store.rows import check_text, failure_json, to_item
+from shipway.domain.lease import LeaseQuery, Move, Moved
+from shipway.store.rows import check_text, failure_json, to_item, to_moved
 from shipway.store.session import Row, Session
 
 
@@ -45,7 +45,7 @@ class Leases:
             leased += items
         return leased
 
-    def move(self, move: Move) -> Item | None:
+    def move(self, move: Move) -> Moved | None:
         """Make a guarded move; None when state or token are not what they were: lease lost."""
         assert after(move.before, move.event) is move.after, f"no such move: {move}"
         assert move.event is not Event.LEASE, "`lease` is the only place where tokens get in"
@@ -59,12 +59,11 @@ class Leases:
                 "after": move.after.value,
                 "token": move.token or "",
                 "now": move.now,
-                "is_held": move.after in HELD,
                 "is_start": move.event is Event.START,
+                "unless_stopped": move.unless_stopped or move.event is Event.START,
                 "is_requeue": move.event is Event.REQUEUE,
                 "is_end": move.after in TERMINAL,
-                "deadline": move.deadline,
-                "term": move.term,
+                "lease_now": move.lease_now,
                 "handle": move.handle,
                 "exit_code": move.exit_code,
                 "failure": failure_json(move.failure),
@@ -72,7 +71,7 @@ class Leases:
                 "retries": move.retries,
             },
         )
-        return _maybe(row)
+        return None if row is None else to_moved(row)
 
     def renew(self, agent_token: Mapping[ItemId, Token], *, lease_now: int) -> list[Item]:
         """Give each still held lease a new full term; return the items that are still held."""

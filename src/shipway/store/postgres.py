@@ -6,7 +6,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from shutil import which
 from typing import TypeVar
 
@@ -200,7 +200,7 @@ class PostgresStore:
 
     def close(self) -> None:
         """Finish the work that is queued, then close; a second call does nothing."""
-        self._follower.stop()
+        self._follower.stop(self._hint)
         self.writer.close()
         self._engine.close()
         for connection, _ in self._readers.close():
@@ -208,6 +208,10 @@ class PostgresStore:
         with self._upkeep_lock:
             if self._upkeep is not None:
                 quietly(self._upkeep.close)
+
+    def _hint(self) -> None:
+        with suppress(ShipwayError, psycopg.Error), self._connect() as connection:
+            connection.execute(f"NOTIFY {EVENT_CHANNEL}".encode())
 
     def _events_after(self, seq: int, limit: int) -> list[ItemEvent]:
         with self.read() as tx:

@@ -49,9 +49,7 @@ def to_psycopg(text: str) -> str:
 def to_numbered(text: str) -> tuple[str, tuple[str, ...]]:
     """Turn `:x` into `?1`, and name the parameters in that order: sqlite3 binds these faster."""
     names: dict[str, int] = {}
-    numbered = _PARAMETER.sub(
-        lambda found: f"?{names.setdefault(found[1], len(names) + 1)}", text
-    )
+    numbered = _PARAMETER.sub(lambda found: f"?{names.setdefault(found[1], len(names) + 1)}", text)
     return numbered, tuple(names)
 
 

@@ -192,13 +192,21 @@ RETURNING {item}
 -- name: move_item
 -- Every other change of state. No row back: the item is not in that state, or not with that token.
 -- A start is refused once a stop was asked for: the start gate's own check, in the same statement.
+-- Of the moves START alone leads to a held state; from there on the queue's own term holds.
 UPDATE items
 SET
     state = :after,
-    lease_token = CASE WHEN :is_held THEN lease_token END,
-    lease_agent = CASE WHEN :is_held THEN lease_agent END,
-    lease_deadline = CASE WHEN :is_held THEN coalesce(:deadline, lease_deadline) END,
-    lease_term = CASE WHEN :is_held THEN :term ELSE 0 END,
+    lease_token = CASE WHEN :is_start THEN lease_token END,
+    lease_agent = CASE WHEN :is_start THEN lease_agent END,
+    lease_deadline = CASE
+        WHEN :is_start
+        THEN :lease_now + (SELECT lost_after_s * 1000 FROM queues WHERE id = items.queue_id)
+    END,
+    lease_term = CASE
+        WHEN :is_start
+        THEN (SELECT lost_after_s * 1000 FROM queues WHERE id = items.queue_id)
+        ELSE 0
+    END,
     handle = CASE WHEN :is_requeue THEN NULL ELSE coalesce(:handle, handle) END,
     leased_at = CASE WHEN :is_requeue THEN NULL ELSE leased_at END,
     started_at = CASE
@@ -215,8 +223,13 @@ WHERE
     id = :id
     AND state = :before
     AND coalesce(lease_token, '') = :token
-    AND (NOT :is_start OR stop_requested_at IS NULL)
-RETURNING {item}
+    AND (NOT :unless_stopped OR stop_requested_at IS NULL)
+RETURNING id, queue_id, attempt, state, lease_term
+
+-- name: stops_of_agent
+-- Asked for by each of an agent's calls: reads the few items that it holds.
+SELECT id, lease_token, stop_grace_s FROM items
+WHERE lease_agent = :agent AND lease_token IS NOT NULL AND stop_requested_at IS NOT NULL
 
 -- name: renew_leases
 -- Only what is still held with the same token gets a new term.

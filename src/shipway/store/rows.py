@@ -12,6 +12,7 @@ from shipway.domain.attempt import LogChunk
 from shipway.domain.errors import Invalid
 from shipway.domain.item import Failure, Item, ItemEvent, State
 from shipway.domain.job import Job, JobKind
+from shipway.domain.lease import Moved
 from shipway.domain.queue import OnLost, Queue
 from shipway.domain.run import Run, RunFile
 from shipway.store.session import Row
@@ -49,6 +50,12 @@ def check_text(**columns: str | None) -> None:
 def failure_json(failure: Failure | None) -> str | None:
     """Return what the failure column holds."""
     return None if failure is None else _ENCODE(failure.to_json())
+
+
+def to_moved(row: Row) -> Moved:
+    """Build what a move answers."""
+    id, queue_id, attempt, state, lease_term = row
+    return Moved(id, queue_id, attempt, _STATES[state], lease_term)
 
 
 def to_item(row: Row) -> Item:
@@ -255,9 +262,7 @@ def to_key(row: Row) -> Key:
 
 def to_session(row: Row) -> Session:
     """Build a browser's session."""
-    return Session(
-        id_hash=row[0], key_id=row[1], csrf=row[2], created_at=row[3], seen_at=row[4]
-    )
+    return Session(id_hash=row[0], key_id=row[1], csrf=row[2], created_at=row[3], seen_at=row[4])
 
 
 def _object(text: str) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from shipway.domain.spool import (
     split_mark,
 )
 from shipway.runners.local_home import RENEWER_SOCKET, Settings, bind, slot_socket
-from shipway.runners.local_machine import boot_ms
+from shipway.runners.local_machine import boot_ms, is_process
 from shipway.supervise.pool import Pool
 
 AWAY_AFTER_MS = 12_000  # without a beat the agent counts as away
@@ -124,7 +124,10 @@ class Renewer:
         held = []
         count = self._pool.cell(0).words[GuardianWord.SLOTS]
         for cell, number in ((self._pool.cell(number), number) for number in range(1, count + 1)):
-            if cell.words[Word.STATE] in LIVE_SEATS and cell.mark:
+            words = cell.words
+            if self._is_orphaned and not is_process(words[Word.PID], words[Word.PID_START]):
+                continue  # nobody is left to write down that this slot died
+            if words[Word.STATE] in LIVE_SEATS and cell.mark:
                 item, _ = split_mark(cell.mark)
                 held.append(Held(cell=number, item=item, token=cell.token))
         return held

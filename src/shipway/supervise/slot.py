@@ -10,10 +10,10 @@ from shipway.domain.attempt import Ending
 from shipway.domain.spool import (
     BIG_ORDER,
     CLAIM_PREFIX,
-    DATAGRAM_LIMIT,
     LOOK,
     META,
     ORDER_FILE,
+    ORDER_READ,
     SLOT_TAKEN,
     Claim,
     Note,
@@ -124,7 +124,7 @@ class Slot:
 
     def _receive(self) -> Order | None:
         try:
-            data = self._socket.recv(DATAGRAM_LIMIT)
+            data = self._socket.recv(ORDER_READ)
         except BlockingIOError:
             return None
         if data == LOOK:
@@ -191,7 +191,7 @@ class Slot:
             self._epoll.unregister(file)
             return
         try:
-            data = self._socket.recv(DATAGRAM_LIMIT)
+            data = self._socket.recv(ORDER_READ)
         except BlockingIOError:
             return
         if data != LOOK:  # never sent to a busy slot by a runner that knows

@@ -119,9 +119,7 @@ def _start(
         )
 
 
-def _wait_until_it_answers(
-    binaries: Path, folder: Path, server: subprocess.Popen[bytes]
-) -> None:
+def _wait_until_it_answers(binaries: Path, folder: Path, server: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + START_S
     ask = [str(binaries / "pg_isready"), "--quiet", f"--host={folder}", f"--port={PORT}"]
     while subprocess.run(ask, check=False, env=_environment()).returncode != 0:

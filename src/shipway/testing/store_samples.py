@@ -112,8 +112,6 @@ def a_move(item: Item, event: Event, **changes: Any) -> Move:
         after=to,
         token=item.lease_token,
         now=4_000,
-        deadline=900_000 if event is Event.START else None,
-        term=900_000 if event is Event.START else 0,
     )
     return replace(move, **changes)
 
@@ -225,7 +223,12 @@ def move(store: Store, item: Item, event: Event, **changes: object) -> Item:
     """Make a move that must succeed."""
     moved = write(store, lambda tx: tx.leases.move(a_move(item, event, **changes)))
     assert moved is not None
-    return moved
+    with store.read() as tx:
+        after = tx.items.get(item.id)
+    assert after is not None
+    said = (after.queue_id, after.attempt, after.state, after.lease_term)
+    assert (moved.queue_id, moved.attempt, moved.state, moved.lease_term) == said
+    return after
 
 
 def caught(store: Store, work: object) -> BaseException | None:
