@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
-import re
+import resource
 import socket
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from tests.support.rest_server import SOURCE, Caller, running
 
 KILLS = 4
 CLIENTS = 6
-DRAFT = {**SOURCE, "run_config": {"note": "x" * 300_000}}  # a commit that takes its time
-BODY = json.dumps(DRAFT).encode()
+DRAFT = {**SOURCE, "run_config": {"note": "x" * 100_000}}  # a commit that takes its time
+DISK = 3_000_000  # bytes of a file that may be written; the next write fails
+DRAFT_TEXT = json.dumps(DRAFT).encode()
 
 
 @contextmanager
@@ -57,68 +59,80 @@ class Load:
         self.acked: dict[str, str] = {}  # idempotency key to item
         self.lock = threading.Lock()
 
-    def run(self, caller: Caller, server: subprocess.Popen[str], kill_at: int) -> None:
-        """Add until the server is gone, which it is at the ack with this number."""
+    def put_on(
+        self, server: subprocess.Popen[str], caller: Caller, kill_at: float = math.inf
+    ) -> None:
+        """Add in several threads until the server is gone; the ack of that number kills it."""
+        clients = [
+            threading.Thread(target=self._add, args=(caller, server, kill_at))
+            for _ in range(CLIENTS)
+        ]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+
+    def check(self, caller: Caller) -> None:
+        """Send everything again: what was acked is the same item, and nothing is there twice."""
+        items = [{**DRAFT, "idempotency_key": key} for key in sorted(self.sent)]
+        again: dict[str, str] = {}
+        for at in range(0, len(items), 50):
+            made = caller.post("/api/v1/items/batch", {"items": items[at : at + 50]}).json
+            for item, answer in zip(items[at : at + 50], made["items"], strict=True):
+                again[str(item["idempotency_key"])] = answer["id"]
+        assert {key: again[key] for key in self.acked} == self.acked
+        counts = caller.get("/api/v1/queues/default").json["counts"]
+        assert sum(counts.values()) == counts["pending"] == len(self.sent)
+
+    def _add(self, caller: Caller, server: subprocess.Popen[str], kill_at: float) -> None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", caller.port)) as line:
             while True:
                 key = f"key-{next(self.numbers)}"
                 self.sent.add(key)
-                line.sendall(request(caller, key))
-                reply = line.recv(1 << 20)
-                if len(self.acked) + 1 >= kill_at and reply.startswith(b"HTTP/1.1 201"):
+                line.sendall(an_add(caller, key))
+                reply = line.recv(1 << 16)
+                if len(self.acked) + 1 >= kill_at:
                     server.kill()
-                while reply and b"\r\n\r\n" not in reply or len(reply) < size_of(reply):
-                    more = line.recv(1 << 20)
-                    if not more:
-                        return
-                    reply += more
+                while reply and not reply.endswith(b"}"):
+                    more = line.recv(1 << 16)
+                    reply = reply + more if more else b""
                 if not reply:
                     return
-                assert reply.startswith(b"HTTP/1.1 201"), reply[:300]
-                body = json.loads(reply.partition(b"\r\n\r\n")[2])
-                with self.lock:
-                    self.acked[key] = body["id"]
+                (answer,) = json.loads(reply.partition(b"\r\n\r\n")[2]).get("items", [{}])
+                if "id" in answer:  # else it is not known what became of it
+                    with self.lock:
+                        self.acked[key] = answer["id"]
 
 
-def request(caller: Caller, key: str) -> bytes:
+def an_add(caller: Caller, key: str) -> bytes:
+    body = b'{"items":[{"idempotency_key":"%s",%s]}' % (key.encode(), DRAFT_TEXT[1:])
     head = (
-        "POST /api/v1/items HTTP/1.1\r\nHost: x\r\n"
-        f"Authorization: Bearer {caller.key}\r\nIdempotency-Key: {key}\r\n"
-        f"Content-Length: {len(BODY)}\r\n\r\n"
+        "POST /api/v1/items/batch HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {caller.key}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    return head.encode() + BODY
-
-
-def size_of(reply: bytes) -> int:
-    head, _, _ = reply.partition(b"\r\n\r\n")
-    (length,) = re.findall(rb"(?i)content-length: (\d+)", head)
-    return len(head) + 4 + int(length)
+    return head.encode() + body
 
 
 def test_acked_adds_survive_kill_9_and_are_found_by_their_keys(tmp_path: Path) -> None:
-    """Earns its time: the kill falls on the ack, when a commit that came later is on its way."""
+    """Earns its time: the kill falls on an ack, when the next commit is on its way."""
     load, chance = Load(), random.Random()
     for _ in range(KILLS):
         with server_process(tmp_path) as (process, caller):
-            kill_at = len(load.acked) + chance.randrange(5, 60)
-            clients = [
-                threading.Thread(target=load.run, args=(caller, process, kill_at))
-                for _ in range(CLIENTS)
-            ]
-            for client in clients:
-                client.start()
-            for client in clients:
-                client.join()
+            load.put_on(process, caller, kill_at=len(load.acked) + chance.randrange(5, 60))
     with server_process(tmp_path) as (_, caller):
-        items = [{**DRAFT, "idempotency_key": key} for key in sorted(load.sent)]
-        again: dict[str, str] = {}
-        for at in range(0, len(items), 10):
-            made = caller.post("/api/v1/items/batch", {"items": items[at : at + 10]}).json
-            for item, answer in zip(items[at : at + 10], made["items"], strict=True):
-                again[str(item["idempotency_key"])] = answer["id"]
-        assert {key: again[key] for key in load.acked} == load.acked
-        counts = caller.get("/api/v1/queues/default").json["counts"]
-        assert sum(counts.values()) == counts["pending"] == len(load.sent)
+        load.check(caller)
+
+
+def test_no_add_is_acked_by_a_server_whose_commit_then_fails(tmp_path: Path) -> None:
+    """Earns its time: a commit that surely never comes, where a kill may fall beside it."""
+    load = Load()
+    with server_process(tmp_path) as (process, caller):
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (DISK, resource.RLIM_INFINITY))
+        load.put_on(process, caller)
+        assert process.wait(30) != 0
+    assert load.acked
+    with server_process(tmp_path) as (_, caller):
+        load.check(caller)
 
 
 def test_an_add_whose_answer_was_lost_is_the_same_item_when_repeated(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def postgres() -> Iterator[str]:
     """Yield the address of an empty database that any user of this machine may open."""
     if find_binaries() is None and os.environ.get("CI") != "true":
         pytest.skip("no PostgreSQL server is installed")
-    with running_postgres() as url:
+    with running_postgres(is_durable=True) as url:
         socket_folder = Path(parse_qs(urlsplit(url).query)["host"][0])
         socket_folder.chmod(0o711)
         yield new_database(url, "team")

@@ -1,3 +1,5 @@
+"""The stores that every conformance test runs on: SQLite, and a real PostgreSQL."""
+
 from __future__ import annotations
 
 import itertools

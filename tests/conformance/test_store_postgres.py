@@ -1,3 +1,5 @@
+"""What is PostgreSQL's own: several servers, hints, lost connections."""
+
 from __future__ import annotations
 
 import threading

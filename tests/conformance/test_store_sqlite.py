@@ -1,3 +1,5 @@
+"""What is SQLite's own: one file, its disk, kills."""
+
 from __future__ import annotations
 
 import os

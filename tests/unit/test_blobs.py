@@ -1,3 +1,5 @@
+"""Bytes by digest in a folder."""
+
 from __future__ import annotations
 
 import errno

@@ -181,6 +181,16 @@ def test_a_stop_after_the_lease_was_made_is_obeyed_by_the_gate(world: World) -> 
     assert world.lease().leases == []
 
 
+def test_a_start_whose_answer_was_lost_is_refused_once_a_stop_was_asked_for(world: World) -> None:
+    """An agent that asks again has not started its program: the stop was acked, so it must not."""
+    item_id, token = world.running()
+    assert world.report(item_id, token, Event.START).ok
+    world.do(lambda tx: world.service.items.stop(tx, world.ann, item_id))
+    result = world.report(item_id, token, Event.START)
+    assert (result.ok, result.stop_requested) == (False, True)
+    assert world.report(item_id, token, Event.STOP).state is State.STOPPED
+
+
 @pytest.mark.parametrize("ending", [Event.FINISH, Event.FAIL, Event.STOP])
 def test_nothing_changes_an_end(world: World, ending: Event) -> None:
     failure = Failure(stage=Stage.RUN, failure_class=FailureClass.EXIT, reason="exit code 3")

@@ -49,9 +49,24 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted
 
 
 def draft_in(server: ScriptedServer) -> dict[str, Any]:
-    (asked,) = [asked for asked in server.asked if asked.path.endswith("/items")]
-    found: dict[str, Any] = json.loads(asked.body)
+    # A new capsule's draft is sent twice: before its files, so that it can be refused, and after.
+    (body,) = {asked.body for asked in server.asked if asked.path.endswith("/items")}
+    found: dict[str, Any] = json.loads(body)
     return found
+
+
+def test_a_launch_that_is_refused_sends_no_files(server: ScriptedServer, tmp_path: Path) -> None:
+    refusal = {"error": {"code": "not_found", "message": "there is no queue 'gpu'"}}
+
+    def refuse(asked: Asked) -> Answer:
+        is_item = asked.path.endswith("/items")
+        return ok(refusal, 404) if is_item else answer(asked)
+
+    server.script[:] = [refuse]
+    (tmp_path / "main.py").write_text("print(1)\n")
+    with pytest.raises(LaunchError, match="no queue 'gpu'"):
+        launch_add(tmp_path, queue="gpu")
+    assert [asked.path.rpartition("/")[2] for asked in server.asked] == ["missing", "items"]
 
 
 @pytest.mark.parametrize("function", [launch_add, launch])

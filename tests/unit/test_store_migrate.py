@@ -1,3 +1,5 @@
+"""Bringing a database forward, and refusing others."""
+
 from __future__ import annotations
 
 import sqlite3

@@ -1,3 +1,5 @@
+"""The named statements and their reader."""
+
 from __future__ import annotations
 
 import re

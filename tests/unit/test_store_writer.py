@@ -1,3 +1,5 @@
+"""The one writer and its group commit."""
+
 from __future__ import annotations
 
 import itertools

@@ -13,6 +13,7 @@ from typing import Any
 
 from shipway.agent.effects import DURABLE, Mark, Record
 from shipway.agent.lease import Key, Lease, read_lease, write_lease
+from shipway.domain.errors import ShipwayError
 
 COMPACT_BYTES = 4 << 20  # a journal longer than this is written anew, if most of it is done
 VERSION = 1
@@ -22,7 +23,7 @@ Later = Callable[[Callable[[], None]], Any]
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` would make one each time
 
 
-class JournalDamaged(Exception):
+class JournalDamaged(ShipwayError):
     """A record other than the last cannot be read."""
 
 
@@ -161,6 +162,14 @@ def _records(data: bytes, path: Path, boot_id: str) -> Iterator[tuple[bytes, Map
                 return
             continue
         yield line + b"\n", value
+
+
+def _check_head(value: Mapping[str, Any], path: Path) -> None:
+    if value.get("version") != VERSION:
+        raise JournalDamaged(
+            f"{path} has journal version {value.get('version')}, this agent reads {VERSION}: use "
+            "the agent that wrote it, or move the file away"
+        )
 
 
 def _apply(kept: dict[Key, Kept], value: Mapping[str, Any]) -> None:

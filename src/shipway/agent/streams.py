@@ -27,7 +27,7 @@ LINE_LIMIT = 1 << 20  # bytes of one record; a longer one is replaced by a note
 FILE_LIMIT = 2 << 30  # bytes of one saved file
 TAIL_LINES = 20
 TAIL_WIDTH = 500
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +133,10 @@ class RecordStream:
 
     def piece(self, offset: int) -> Piece | None:
         """Return whole lines, taking new ones over first."""
+        if self._taken is None:
+            self._taken = self._recover()
         if offset >= _size(self._sent):
-            self._take_over()
+            self._take_over(self._taken)
         data = _read(self._sent, offset, CHUNK)
         end = data.rfind(b"\n") + 1
         if not end:
@@ -142,22 +144,20 @@ class RecordStream:
         now = self._now()
         return Piece(data=data[:end], first_at=now, last_at=now)
 
-    def _take_over(self) -> None:
-        if self._taken is None:
-            self._taken = self._recover()
-        data = _read(self._written, self._taken, LINE_LIMIT + 1)
+    def _take_over(self, taken: int) -> None:
+        data = _read(self._written, taken, LINE_LIMIT + 1)
         end = data.rfind(b"\n") + 1
         if not end:
             if len(data) <= LINE_LIMIT:
                 return
-            self._skip_long_line()
+            self._skip_long_line(taken)
             return
         lines = data[:end]
         if b'"file"' in lines:
             lines = b"".join(self._file_line(line) for line in lines.splitlines(keepends=True))
         with self._sent.open("ab") as file:
             file.write(lines)
-        self._taken += end
+        self._taken = taken + end
 
     def _recover(self) -> int:
         """Find how far an agent before this one came, by counting lines."""
@@ -173,10 +173,9 @@ class RecordStream:
                 taken = file.tell()
         return taken
 
-    def _skip_long_line(self) -> None:
-        assert self._taken is not None
+    def _skip_long_line(self, taken: int) -> None:
         with self._written.open("rb") as file:
-            file.seek(self._taken)
+            file.seek(taken)
             length = 0
             while part := file.readline(CHUNK):
                 length += len(part)
@@ -187,7 +186,7 @@ class RecordStream:
         note = {"kind": "dropped", "reason": "a record is over 1 MiB", "size": length}
         with self._sent.open("ab") as file:
             file.write(_json_line(note))
-        self._taken += length
+        self._taken = taken + length
 
     def _file_line(self, line: bytes) -> bytes:
         """Upload the file that a line names, and add its digest and size."""

@@ -22,9 +22,9 @@ LOOK = b"\1"  # instead of an order: the board has news; an idle slot says that 
 ORDER_READ = ORDER_LIMIT + 1  # bytes that a slot reads at once
 NOTE_READ = 4 << 10  # bytes that the runner reads at once
 
-RECORD_SIZE = 512  # bytes of one result in a slot's journal
-SEGMENT_RECORDS = 128  # results in one file of it
-REASON_LIMIT = 160  # bytes of JSON that a reason may take
+RECORD_SIZE = 1024  # bytes of one result in a slot's journal
+SEGMENT_RECORDS = 64  # results in one file of it
+REASON_LIMIT = 560  # bytes of JSON that a reason may take
 _RECORD = struct.Struct("<IIH")  # magic, CRC-32 of what follows, length of the JSON
 _RECORD_MAGIC = 0x31525753
 
@@ -78,7 +78,8 @@ class Seat(IntEnum):
     RUNNING = 3  # the program is there
     FROZEN = 4  # its tree is stopped at the lease's deadline, the server is asked once more
     ENDING = 5  # its tree is being ended
-    LEAVING = 6  # it takes no order any more
+    SAVING = 6  # nothing of it is left; log and result are made durable
+    LEAVING = 7  # it takes no order any more
 
 
 class Verdict(IntEnum):
@@ -98,7 +99,8 @@ class NoteKind(IntEnum):
 
 
 STOP_CAUSES = (Cause.STOP, Cause.TIME_LIMIT, Cause.LEASE)
-LIVE_SEATS = frozenset({Seat.CLAIMED, Seat.RUNNING, Seat.FROZEN, Seat.ENDING})
+TREE_SEATS = frozenset({Seat.CLAIMED, Seat.RUNNING, Seat.FROZEN, Seat.ENDING})
+LIVE_SEATS = TREE_SEATS | {Seat.SAVING}  # it has an attempt whose result is not kept yet
 
 
 def mark_of(item: str, attempt: int) -> str:

@@ -11,6 +11,7 @@ from shipway.domain.spool import (
     LIVE_SEATS,
     META,
     SLOT_TAKEN,
+    TREE_SEATS,
     Note,
     NoteKind,
     Record,
@@ -100,7 +101,7 @@ class Follower:
         now, found = boot_ms(), []
         for held in self._held.values():
             words = held.words()
-            if words is None or words[Word.STATE] not in LIVE_SEATS:
+            if words is None or words[Word.STATE] not in TREE_SEATS:
                 continue
             due = (words[Word.DEADLINE], words[Word.KILL_BY], words[Word.STOP_BY])
             held.suspicion = suspect(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -129,11 +129,16 @@ def pack(
     )
 
 
-def upload(capsule: Capsule, blobs: BlobsClient) -> int:
-    """Send what the server lacks, the manifest last; return the bytes sent."""
+def upload(capsule: Capsule, blobs: BlobsClient, *, check: Callable[[], None] | None = None) -> int:
+    """Send what the server lacks, the manifest last; return the bytes sent.
+
+    `check` is called before the first byte of a capsule that the server does not know.
+    """
     sent = size = 0
     batch: dict[str, bytes] = {}
     lacking = blobs.missing([*sorted(capsule.files), capsule.digest])
+    if check is not None and capsule.digest in lacking:
+        check()
     for digest in lacking:
         if digest == capsule.digest:
             continue

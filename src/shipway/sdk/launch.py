@@ -118,8 +118,17 @@ def _add(draft: Draft, include: Paths, key: str) -> QueuedRun:
     draft = _with_defaults(draft, settings)
     connection = connect(settings=settings)
     if capsule is not None:
-        upload(capsule, connection.client.blobs)
+        upload(capsule, connection.client.blobs, check=lambda: _check(draft, connection, key))
     return _post(draft, connection, key)
+
+
+def _check(draft: Draft, connection: Connection, key: str) -> None:
+    """Let the server refuse the launch before files are sent that nobody would use."""
+    try:
+        _post(draft, connection, key)
+    except Invalid as error:
+        if error.details.get("field") != "source.digest":  # the files that are sent next
+            raise
 
 
 def _post(draft: Draft, connection: Connection, key: str) -> QueuedRun:

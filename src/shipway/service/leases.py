@@ -360,14 +360,15 @@ def _stop_ask(item: Item) -> StopAsk:
 
 def _at_the_gate(item: Item, report: Report) -> ReportResult:
     """Answer a start that moved nothing, though the lease is held: stopped, or begun before."""
-    if item.state is State.RUNNING:  # the answer to an earlier report was lost
+    is_stopped = item.stop_requested_at is not None
+    if item.state is State.RUNNING and not is_stopped:  # the answer to an earlier report was lost
         return _done(report, item)
     return ReportResult(
         item=item.id,
         event=Event.START,
         ok=False,
         state=item.state,
-        stop_requested=item.stop_requested_at is not None,
+        stop_requested=is_stopped,
         grace_s=item.stop_grace_s,
     )
 

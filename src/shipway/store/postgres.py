@@ -207,7 +207,9 @@ class PostgresStore:
             quietly(connection.close)
         with self._upkeep_lock:
             if self._upkeep is not None:
-                quietly(self._upkeep.close)
+                connection = self._upkeep  # unlocked by word: a closed one lingers for a moment
+                quietly(lambda: connection.execute("SELECT pg_advisory_unlock_all()"))
+                quietly(connection.close)
 
     def _hint(self) -> None:
         with suppress(ShipwayError, psycopg.Error), self._connect() as connection:

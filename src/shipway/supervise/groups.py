@@ -46,6 +46,16 @@ def kill_group(group: str) -> None:
         file.write(b"1")
 
 
+def leave_group(group: str, parent: str) -> None:
+    """Move this process out of its own group and remove that, where both are possible."""
+    if not group:
+        return
+    with suppress(OSError):
+        with open(f"{parent}/cgroup.procs", "wb", buffering=0) as file:  # noqa: PTH123 - as above
+            file.write(b"0")
+        os.rmdir(group)  # noqa: PTH106 - as above
+
+
 def remove_groups(parent: str, home: str) -> None:
     """Remove the empty groups that earlier supervisors of this home left behind."""
     if not parent:

@@ -16,6 +16,7 @@ from functools import partial
 from shipway.domain.spool import (
     CELLS,
     LIVE_SEATS,
+    TREE_SEATS,
     Cell,
     GuardianWord,
     Note,
@@ -206,7 +207,7 @@ class Guardian:
 
     def _watch_slot(self, pid: int, cell: Cell, now: int) -> None:
         words = cell.words
-        if words[Word.STATE] not in LIVE_SEATS:
+        if words[Word.STATE] not in TREE_SEATS:
             self._suspects.pop(pid, None)
             return
         due = (words[Word.DEADLINE], words[Word.KILL_BY], words[Word.STOP_BY])

@@ -102,11 +102,12 @@ class Program:
         try:
             exit_file = self._start()
         except (OSError, ValueError) as error:
-            reason = f"cannot start {self._order.argv[0]!r} in {self._order.cwd!r}: {error}"
+            reason = f"cannot start {self._order.argv[0]!r}: {error}"
             return Ending(
                 cause=Cause.NOT_STARTED, reason=reason, started_at=started_at, ended_at=wall_ms()
             )
         self._see_through(exit_file)
+        self._words[Word.STATE] = Seat.SAVING
         os.close(exit_file)
         self._drain()
         status = self._status

@@ -27,7 +27,7 @@ from shipway.domain.spool import (
 from shipway.runners.local_home import RENEWER_SOCKET, bind, slot_socket
 from shipway.runners.local_journal import Journal
 from shipway.runners.local_machine import boot_ms, process_start
-from shipway.supervise.groups import group_oom_file, make_group, own_oom_file
+from shipway.supervise.groups import group_oom_file, leave_group, make_group, own_oom_file
 from shipway.supervise.pool import Pool, become_subreaper
 from shipway.supervise.program import Program, Surroundings
 
@@ -91,6 +91,8 @@ class Slot:
             if order is None or not self._serve_order(order, is_last=served == RETIRE_AFTER):
                 break
         words[Word.STATE] = Seat.LEAVING
+        if self._orphaned:
+            leave_group(self._group, self._pool.parent_group)
 
     def _settle_in(self) -> None:
         words = self._cell.words
@@ -99,7 +101,8 @@ class Slot:
                 self._journal.prepare()
                 self._write_claim()
             except OSError:  # no room for a result: take no order until there is
-                select.select((self._lifeline,), (), (), RETRY_S)
+                ended, _, _ = select.select((self._lifeline,), (), (), RETRY_S)
+                self._orphaned = bool(ended)
                 continue
             words[Word.HEARTBEAT] = boot_ms()
             words[Word.STATE] = Seat.IDLE

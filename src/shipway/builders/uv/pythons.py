@@ -135,8 +135,11 @@ def _folders(machine: Mapping[str, str]) -> Iterator[str]:
         Path("/Library/Frameworks/Python.framework/Versions"),
     )
     for root in roots:
-        if root.is_dir():
-            yield from (str(one / "bin") for one in sorted(root.iterdir()))
+        try:
+            versions = sorted(os.listdir(root))  # noqa: PTH208 - names only
+        except OSError:
+            continue  # not there, or a setting that came from another user's shell
+        yield from (str(root / version / "bin") for version in versions)
     yield from _USUAL
     yield str(Path(sys.base_prefix) / "bin")  # the agent's own, without its packages
 

@@ -1,0 +1,126 @@
+"""Streams of an attempt: whole frames and lines, from any offset, also after a restart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shipway.agent.streams import (
+    CHUNK,
+    LINE_LIMIT,
+    BuildStream,
+    RecordStream,
+    framed,
+    tail_lines,
+)
+from shipway.domain.attempt import LogStream, encode_frame
+
+
+def a_frame(text: str, at: int = 1) -> bytes:
+    return encode_frame(LogStream.STDOUT, at, text.encode())
+
+
+@pytest.fixture
+def uploads() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def records(tmp_path: Path, uploads: list[str]) -> RecordStream:
+    (tmp_path / "files").mkdir()
+    return a_stream(tmp_path, uploads)
+
+
+def a_stream(folder: Path, uploads: list[str]) -> RecordStream:
+    return RecordStream(folder, upload=lambda digest, *_: uploads.append(digest), now=lambda: 5)
+
+
+def shipped(stream: RecordStream) -> bytes:
+    data = b""
+    while piece := stream.piece(len(data)):
+        data += piece.data
+    return data
+
+
+def test_a_piece_ends_with_a_whole_frame_and_knows_its_times() -> None:
+    whole = a_frame("one", 3) + a_frame("two", 9)
+    piece = framed(whole + a_frame("three")[:-1], CHUNK)
+    assert piece is not None
+    assert (piece.data, piece.first_at, piece.last_at) == (whole, 3, 9)
+    assert framed(a_frame("one")[:-1], CHUNK) is None
+
+
+def test_a_frame_longer_than_a_piece_goes_in_parts() -> None:
+    frame = a_frame("x" * CHUNK)
+    piece = framed(frame[:CHUNK], CHUNK)
+    assert piece is not None
+    assert len(piece.data) == CHUNK
+
+
+def test_a_build_log_is_frames(tmp_path: Path) -> None:
+    stream = BuildStream(tmp_path / "build.log", now=lambda: 7)
+    assert (stream.size(), stream.piece(0)) == (0, None)
+    stream.print("fetching\n")
+    stream.print("built")
+    piece = stream.piece(0)
+    assert piece is not None
+    assert tail_lines(piece.data) == ("fetching", "built")
+    assert stream.piece(stream.size()) is None
+
+
+def test_only_whole_records_are_shipped(tmp_path: Path, records: RecordStream) -> None:
+    written = tmp_path / "records.jsonl"
+    written.write_bytes(b'{"kind":"config"}\n{"kind":"hist')
+    assert shipped(records) == b'{"kind":"config"}\n'
+    with written.open("ab") as file:
+        file.write(b'ory"}\n')
+    assert shipped(records) == b'{"kind":"config"}\n{"kind":"history"}\n'
+
+
+def test_a_restart_goes_on_after_what_was_taken_over(
+    tmp_path: Path, records: RecordStream, uploads: list[str]
+) -> None:
+    (tmp_path / "files" / "0").write_bytes(b"weights")
+    line = json.dumps({"kind": "file", "path": "a.bin", "stored": "0"}).encode() + b"\n"
+    written = tmp_path / "records.jsonl"
+    written.write_bytes(b'{"kind":"config"}\n' + line)
+    before = shipped(records)
+    with (tmp_path / "records.sent").open("ab") as file:
+        file.write(b'{"torn')
+    with written.open("ab") as file:
+        file.write(b'{"kind":"summary"}\n')
+    again = a_stream(tmp_path, uploads)
+    assert shipped(again) == before + b'{"kind":"summary"}\n'
+    assert len(uploads) == 1
+
+
+def test_a_record_that_is_too_long_is_replaced_by_a_note(
+    tmp_path: Path, records: RecordStream
+) -> None:
+    (tmp_path / "records.jsonl").write_bytes(
+        b'{"x":"' + b"x" * LINE_LIMIT + b'"}\n{"kind":"config"}\n'
+    )
+    lines = [json.loads(line) for line in shipped(records).splitlines()]
+    assert [line["kind"] for line in lines] == ["dropped", "config"]
+
+
+@pytest.mark.parametrize("stored", ["../secret", "/etc/passwd", "", "..", "link", "gone", 3])
+def test_a_file_outside_of_the_runs_own_folder_is_never_read(
+    tmp_path: Path, records: RecordStream, uploads: list[str], stored: object
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "files" / "link").symlink_to("../secret")
+    line = {"kind": "file", "path": "a", "stored": stored}
+    (tmp_path / "records.jsonl").write_text(json.dumps(line) + "\n")
+    assert json.loads(shipped(records))["kind"] == "dropped"
+    assert uploads == []
+
+
+def test_the_tail_is_plain_text_of_the_last_lines() -> None:
+    frames = b"".join(a_frame(f"line {number}\n") for number in range(30))
+    frames += a_frame("\x1b[31mred\x1b[0m \x1b]0;title\x07end\x00\n")
+    lines = tail_lines(frames)
+    assert len(lines) == 20
+    assert lines[-2:] == ("line 29", "red end")
