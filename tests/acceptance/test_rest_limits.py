@@ -180,7 +180,7 @@ def test_a_lost_hint_delays_a_lease_by_two_seconds_at_most(tmp_path: Any) -> Non
     with running(tmp_path, is_deaf=True) as server:
         agent = server.agent()
         answers: list[Any] = []
-        poll = threading.Thread(target=lambda: answers.append(server.lease(agent, wait_s=20)))
+        poll = threading.Thread(target=lambda: answers.append(server.lease(agent, wait_s=4)))
         poll.start()
         while len(server.app.edge.polls) < 1:
             time.sleep(0.005)

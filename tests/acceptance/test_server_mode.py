@@ -96,7 +96,12 @@ def team(request: pytest.FixtureRequest) -> Iterator[Team]:
     with contextlib.ExitStack() as stack:
         if request.param == "postgresql":
             database = stack.enter_context(postgres())
-        made = stack.enter_context(fleet())
+        try:
+            made = stack.enter_context(fleet())
+        except LookupError as why:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(str(why))
         server = made.account("server")
         if request.param == "sqlite":
             database = f"sqlite:///{server.home}/shipway.db"

@@ -152,6 +152,15 @@ def test_an_old_commit_and_one_of_a_branch_are_found(remote: Remote) -> None:
     assert (remote.fetch(new).path / "new.py").exists()
 
 
+def test_a_branch_that_moved_on_changes_nothing(remote: Remote) -> None:
+    submitted = remote.commit()
+    (remote.folder / "sub" / "train.py").write_text("print(2)")
+    remote.commit("what nobody submitted")
+    tree = remote.fetch(submitted, ref="refs/heads/main")
+    assert (tree.path / "sub" / "train.py").read_text() == "print(1)\n"
+    assert tree.env["SHIPWAY_GIT_COMMIT"] == submitted
+
+
 def test_a_missing_commit_directory_or_repository_is_permanent(remote: Remote) -> None:
     commit = remote.commit()
     with pytest.raises(PermanentError, match="is not there"):

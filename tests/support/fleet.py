@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import shipway
+from shipway.builders.uv.tool import find_uv
 from shipway.client import Client
 from shipway.domain.errors import ShipwayError
 from tests.support.embedded import until
@@ -149,17 +150,13 @@ class Fleet:
     def end(self) -> None:
         """End all that runs as one of the accounts: programs and supervisors too."""
         for process in self._running.values():
-            process.terminate()
-        for process in self._running.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(END_S)
+            process.kill()
+            process.wait()
         end = time.monotonic() + END_S
         while left := [pid for a in self.accounts.values() for pid in a.processes()]:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            for process in self._running.values():
-                process.poll()
             assert time.monotonic() < end, f"{left} do not end"
             time.sleep(0.05)
 
@@ -203,24 +200,30 @@ def _python(root: Path) -> tuple[str, dict[str, str]]:
     copied where they too cannot be read.
     """
     packages = Path(sysconfig.get_path("purelib"))
-    copied = root / "packages"
+    copied = root / "environment"
     for python, path in (
         (sys.executable, None),
         (str(SYSTEM_PYTHON), (packages, SOURCE)),
-        (str(SYSTEM_PYTHON), (copied / "site", copied / "src")),
+        (str(SYSTEM_PYTHON), (copied / packages.relative_to(sys.prefix), copied / "src")),
     ):
         if path is not None and path[0].is_relative_to(copied):
             _copy(packages, SOURCE, copied)
         env = {} if path is None else {"PYTHONPATH": os.pathsep.join(map(str, path))}
         if _starts(python, env):
             return python, env
-    raise LookupError(f"no Python that every user may start has shipway; {SYSTEM_PYTHON} may")
+    raise LookupError(
+        f"neither {sys.executable} nor {SYSTEM_PYTHON} is one that all users may start"
+    )
 
 
 def _copy(packages: Path, source: Path, target: Path) -> None:
+    """Copy packages and source; uv's own binary lies where its package looks for it."""
     ignore = shutil.ignore_patterns(*_HEAVY)
-    shutil.copytree(packages, target / "site", ignore=ignore, symlinks=True)
+    inner = target / packages.relative_to(sys.prefix)
+    shutil.copytree(packages, inner, ignore=ignore, symlinks=True)
     shutil.copytree(source, target / "src", symlinks=True)
+    (target / "bin").mkdir()
+    shutil.copy(find_uv(os.defpath), target / "bin")
 
 
 def _starts(python: str, env: dict[str, str]) -> bool:

@@ -196,7 +196,7 @@ def test_a_spec_that_grew_too_large_is_refused() -> None:
         completed(
             draft(job="team/vision/train:latest", config={"a": "x" * 700_000}),
             job=a_job(run_config={"b": "x" * 700_000}),
-        )
+        ).dumps()
 
 
 def test_the_text_of_a_spec_is_canonical_and_reads_back() -> None:

@@ -69,8 +69,11 @@ class LaunchSpec:
         return {"entry_point": [], "args": [], **fields_to_json(self, self.__slots__)}
 
     def dumps(self) -> str:
-        """Return the canonical JSON text: sorted keys, no spaces."""
-        return _encode_canonical(self.to_json())
+        """Return the canonical JSON text, sorted keys, no spaces; `TooLarge` over the limit."""
+        text = _encode_canonical(self.to_json())
+        if len(text) > SIZE_LIMIT:
+            check_size(self.to_json(), "the completed launch spec")
+        return text
 
     @classmethod
     def from_json(cls, value: object) -> LaunchSpec:
@@ -137,7 +140,6 @@ def complete(
         refresh=draft.refresh,
     )
     _check_resource_args(spec.resource_args, known_resources)
-    check_size(spec.to_json(), "the completed launch spec")
     return spec
 
 

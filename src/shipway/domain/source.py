@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from shipway.domain.errors import Invalid
@@ -69,9 +70,14 @@ def check_image(value: object, *, field: str) -> str:
     return image
 
 
+@lru_cache(maxsize=256)  # a batch names one repository a thousand times
+def _plain_url(url: str) -> str:
+    return parse_git_address(url, protocols=_PROTOCOLS).url
+
+
 def _check_git(source: Mapping[str, Any]) -> None:
     url = _check_text(source.get("url"), "source.url")
-    if parse_git_address(url, protocols=_PROTOCOLS).url != url:
+    if _plain_url(url) != url:
         raise Invalid(
             f"source.url {url!r} has a fragment: name the directory as source.subdirectory",
             field="source.url",

@@ -74,14 +74,14 @@ class Hints:
     def _wake(self, events: Sequence[ItemEvent]) -> None:
         self._remember(events)
         edge = self._edge
-        asked = []
+        for waits in (edge.item_waits, edge.log_waits):
+            if len(waits):
+                for item_id in dict.fromkeys(event.item_id for event in events):
+                    waits.hint(item_id)
         for event in events:
-            edge.item_waits.hint(event.item_id)
-            if event.event in WAITING:
+            if event.event in WAITING:  # each item wakes one agent more
                 edge.polls.hint_queue(event.queue_id)
-            elif event.event in ASKS_AGENT:
-                asked.append(event.item_id)
-            edge.log_waits.hint(event.item_id)
+        asked = [event.item_id for event in events if event.event in ASKS_AGENT]
         if asked and len(edge.polls):
             task = asyncio.get_running_loop().create_task(self._wake_holders(asked))
             self._tasks.add(task)

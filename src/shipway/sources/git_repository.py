@@ -9,6 +9,7 @@ from shipway.domain.git_address import is_commit
 from shipway.sources.git_command import CommitMissing, Git, GitFailed
 
 KEPT_REF = "refs/shipway/pinned"
+WHOLE = "--depth=2147483647"  # git's word for all of a history, shallow before or not
 
 # The server has the repository, but gives no commit by its id, or no shallow part of it.
 _ASK_BY_REF = re.compile(
@@ -44,10 +45,12 @@ def fetch_commit(
     options = ["--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"]
     partial = [] if filter is None else [f"--filter={filter}"]
     tries = [["--depth=1", *partial, "--end-of-options", url, f"+{commit}:{KEPT_REF}"]]
+    whole: list[str] = []
     if ref is not None and not is_commit(ref):
         tries.append(["--depth=1", *partial, "--end-of-options", url, f"+{ref}:{KEPT_REF}"])
+        whole = [WHOLE]  # else what that one left out stays out
     every = ["+refs/heads/*:refs/shipway/heads/*", "+refs/tags/*:refs/shipway/tags/*"]
-    tries.append([*partial, "--end-of-options", url, *every])
+    tries.append([*whole, *partial, "--end-of-options", url, *every])
     first: GitFailed | None = None
     for arguments in tries:
         try:
