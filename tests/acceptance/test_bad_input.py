@@ -236,9 +236,11 @@ def test_an_image_waits_and_explain_says_what_it_waits_for(bench: Bench) -> None
     assert stopped.value.code == "stopped"
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_is_tried_again_and_then_named(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Earns: a restart goes unseen, and no call hangs on a server that is gone."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     monkeypatch.setenv("SHIPWAY_BASE_URL", address)

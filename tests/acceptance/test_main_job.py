@@ -64,9 +64,7 @@ def git_server(root: Path) -> Iterator[str]:
 @pytest.fixture
 def shipway() -> Iterator[Embedded]:
     with embedded(SHIPWAY_GIT_PROTOCOLS="https,ssh,http") as made:
-        made.configure_agent(
-            queues=["default"], max_jobs=2, git_protocols=["https", "ssh", "http"]
-        )
+        made.configure_agent(queues=["default"], max_jobs=2, git_protocols=["https", "ssh", "http"])
         made.up()
         yield made
 
