@@ -10,7 +10,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 BUILDER = "uv"
 THREADS = 8  # that fetch and build
 SHIPPING_THREADS = 4
+SYNC_PAUSE_S = 0.02  # marks in the journal that come meanwhile share one sync
 GOODBYE_S = 1.5  # for giving back what was not started yet
 
 Inbox = SimpleQueue[Event | Reply | None]
@@ -88,7 +90,7 @@ def _run(options: AgentOptions, home: Home, inbox: Inbox, transport: Transport) 
     agent = home.agent_id(random.SystemRandom())
     runners = find_runners(options.config)
     work = make_work(options, home, inbox, transport, runners)
-    journal = Journal(home.journal, boot_id=boot_id(), later=Pool("journal", 1).submit)
+    journal = Journal(home.journal, boot_id=boot_id(), later=_after_a_pause(Pool("journal", 1)))
     kept = journal.open()
     contexts = {
         name: RunnerContext(
@@ -249,6 +251,17 @@ def _give_back(transport: Transport, agent: str, state: State) -> None:
     thread = threading.Thread(target=call, name="goodbye", daemon=True)
     thread.start()
     thread.join(GOODBYE_S)
+
+
+def _after_a_pause(pool: Pool) -> Callable[[Callable[[], None]], None]:
+    def submit(call: Callable[[], None]) -> None:
+        pool.submit(wait_and_call, call)
+
+    def wait_and_call(call: Callable[[], None]) -> None:
+        time.sleep(SYNC_PAUSE_S)
+        call()
+
+    return submit
 
 
 def _catch_signals(inbox: Inbox) -> None:
