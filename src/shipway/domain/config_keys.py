@@ -122,7 +122,10 @@ def _hint(key: str, value: object) -> str:
 def _read_docker(docker: Mapping[str, Any], fields: dict[str, Any]) -> None:
     _check_keys("docker", docker, _DOCKER)
     if docker.get("user_id", _DEFAULT_USER_ID) not in (None, _DEFAULT_USER_ID):
-        raise NotAvailable("config.docker.user_id is not available in this release: leave it out")
+        raise NotAvailable(
+            "config.docker.user_id is not available in this release: leave it out",
+            details={"field": "config.docker.user_id"},
+        )
     image = docker.get("docker_image")
     if image:
         _agree(fields, "docker_image", image, "config.docker.docker_image", "config.image_uri")
@@ -147,16 +150,23 @@ def _read_overrides(overrides: Mapping[str, Any], fields: dict[str, Any]) -> Non
     if overrides.get("working_dir"):
         raise NotAvailable(
             "config.overrides.working_dir is not available in this release: "
-            "name the directory in the uri, as …#subdirectory=DIR"
+            "name the directory in the uri, as …#subdirectory=DIR",
+            details={"field": "config.overrides.working_dir"},
         )
 
 
 def _refuse_unavailable(config: Mapping[str, Any]) -> None:
     for key in ("template_variables", "additional_services", "builder"):
         if config.get(key):
-            raise NotAvailable(f"config.{key} is not available in this release: leave it out")
+            raise NotAvailable(
+                f"config.{key} is not available in this release: leave it out",
+                details={"field": f"config.{key}"},
+            )
     if merge({}, config.get("registry") or {}):
-        raise NotAvailable("config.registry (repository) is not available in this release")
+        raise NotAvailable(
+            "config.registry (repository) is not available in this release",
+            details={"field": "config.registry"},
+        )
 
 
 def _check_keys(name: str, value: Mapping[str, Any], known: frozenset[str]) -> None:

@@ -66,9 +66,10 @@ class Items:
             author=draft.author or actor.user,
             known_resources=sorted(self._resources.known(tx, draft.resource)),
         )
-        self._check(tx, actor, spec, queue)
+        self._check(actor, spec, queue)
         lock = ran.lock_digest if ran is not None and not draft.refresh else None
         item = self._insert(tx, actor, spec, queue, key=key, body_hash=body_hash, lock=lock)
+        _check_uploaded(tx, actor, spec)  # last: an SDK uploads once nothing else is wrong
         return item, True
 
     def get(self, tx: Tx, actor: Actor, item_id: str) -> Item:
@@ -205,18 +206,10 @@ class Items:
             project=draft.project_queue,
         )
 
-    def _check(self, tx: Tx, actor: Actor, spec: LaunchSpec, queue: Queue) -> None:
+    def _check(self, actor: Actor, spec: LaunchSpec, queue: Queue) -> None:
         _check_critical(actor, queue, Priority(spec.priority))
         for resource, values in spec.resource_args.items():
             self._resources.check_args(resource, values, path=f"resource_args.{resource}")
-        if spec.source["kind"] == "capsule":
-            digest = spec.source["digest"]
-            if tx.blobs.size(actor.entity, digest) is None and spec.run is None:
-                raise Invalid(
-                    f"the capsule {digest} was not uploaded: upload its manifest and files first",
-                    field="source.digest",
-                    value=digest,
-                )
 
     def _insert(
         self, tx: Tx, actor: Actor, spec: LaunchSpec, queue: Queue, *,
@@ -297,6 +290,17 @@ class Items:
 
 def _may_see(actor: Actor, item: Item) -> bool:
     return actor.role is not Role.JOB or actor.item_id == item.id
+
+
+def _check_uploaded(tx: Tx, actor: Actor, spec: LaunchSpec) -> None:
+    digest = spec.source.get("digest")
+    if digest is None or spec.run is not None or tx.blobs.size(actor.entity, digest) is not None:
+        return
+    raise Invalid(
+        f"the capsule {digest} was not uploaded: upload its manifest and files first",
+        field="source.digest",
+        value=digest,
+    )
 
 
 def _check_critical(actor: Actor, queue: Queue, priority: Priority) -> None:
