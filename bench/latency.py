@@ -7,14 +7,18 @@ import time
 import uuid
 from pathlib import Path
 
-from bench.drain import STAMP, last_stamp
 from bench.measure import Result, at_most, within
 from bench.stack import SLOTS, Stack
 from shipway import QueuedRun
+from shipway.domain.attempt import decode_frames
+
+CLOCK = ("/bin/date", "+%s%N")  # says when it ran, in ns
+WARM_UP = 2  # rounds that are not counted
+IDLE_S = 0.2  # between rounds
 
 
 def p4(stack: Stack, *, times: int) -> Result:
-    """Idle latency, from the add to the program's own stamp, beside HyperQueue."""
+    """Idle latency, from the add to the program's own reading of the clock, beside HyperQueue."""
     from hyperqueue import Job, LocalCluster  # noqa: PLC0415 - the peer, only here
     from hyperqueue.cluster import WorkerConfig  # noqa: PLC0415 - the peer, only here
 
@@ -22,25 +26,28 @@ def p4(stack: Stack, *, times: int) -> Result:
     with tempfile.TemporaryDirectory() as scratch, LocalCluster() as cluster:
         cluster.start_worker(WorkerConfig(cores=SLOTS))
         client = cluster.client()
-        for number in range(times + 2):
-            folder = Path(scratch) / str(number)
-            (folder / "hq").mkdir(parents=True)
-            (folder / "ours").mkdir()
-            begin = time.time()
-            added = stack.client.items.add(
-                stack.draft(*STAMP, str(folder / "ours")), idempotency_key=uuid.uuid4().hex
-            )
+        for number in range(times + WARM_UP):
+            begin = time.time_ns()
+            added = stack.client.items.add(stack.draft(*CLOCK), idempotency_key=f"{time.time_ns()}")
             stack.client.items.wait(added["id"], until="ended", timeout_s=25)
-            mine = last_stamp(folder / "ours") - begin
+            mine = _read_clock(stack, added["id"]) - begin
+            time.sleep(IDLE_S)
+            said = Path(scratch) / str(number)
             job = Job()
-            job.program([*STAMP, str(folder / "hq")], stdout=None, stderr=None)
-            begin = time.time()
+            job.program(list(CLOCK), stdout=str(said), stderr=None)
+            begin = time.time_ns()
             client.wait_for_jobs([client.submit(job)])
-            if number >= 2:  # the first rounds warm both up
-                ours.append(mine * 1000)
-                theirs.append((last_stamp(folder / "hq") - begin) * 1000)
+            if number >= WARM_UP:
+                ours.append(mine / 1e6)
+                theirs.append((int(said.read_text()) - begin) / 1e6)
+            time.sleep(IDLE_S)
     what = "idle latency, add to the program's first instruction, beside HyperQueue"
     return at_most("P4", what, 0.6, ours=ours, theirs=theirs)
+
+
+def _read_clock(stack: Stack, item_id: str) -> int:
+    log = stack.client.items.log(item_id)
+    return int(b"".join(frame.data for frame in decode_frames(log.data)))
 
 
 def p14(stack: Stack, *, times: int) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +49,7 @@ while True:
 @pytest.fixture(scope="module")
 def shipway() -> Iterator[Embedded]:
     with embedded() as made:
-        made.configure_agent(queues=["default"], max_jobs=2)
+        made.configure_agent(queues=["default"], max_jobs=2, git_protocols=["https", "http"])
         made.up()
         yield made
 
@@ -114,6 +115,34 @@ def test_a_program_goes_on_while_agent_and_server_are_killed(shipway: Embedded) 
     run = f"/api/v1/runs/{found['entity']}/{found['project']}/{found['run_id']}/history?limit=1000"
     rows = caller(shipway).get(run).json["items"]
     assert [row["_step"] for row in rows] == list(range(10, LINES + 1, 10))
+
+
+def test_a_killed_agent_goes_on_with_what_it_was_preparing(shipway: Embedded) -> None:
+    """Nothing but the journal knows of an item whose program was not started."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never says a word
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.git"
+        source = {"kind": "git", "url": url, "commit": "a" * 40}
+        added = caller(shipway).post("/api/v1/items", {"source": source})
+        assert added.status == 201, added.text
+        item_id = added.json["id"]
+        try:
+            silent.settimeout(30)
+            first, _ = silent.accept()
+            assert shipway.kill("agent")
+            again, _ = silent.accept()
+            until(lambda: "resume" in events(shipway, item_id), within_s=10, what="it is resumed")
+            assert events(shipway, item_id) == ["enqueue", "lease", "resume"]
+            assert item(shipway, item_id)["attempt"] == 1
+        finally:
+            caller(shipway).post(f"/api/v1/items/{item_id}/stop")
+    for line in (first, again):
+        line.close()
+    until(lambda: state(shipway, item_id) == "stopped", within_s=30, what="it is stopped")
+
+
+def events(shipway: Embedded, item_id: str) -> list[str]:
+    found = caller(shipway).get(f"/api/v1/items/{item_id}/events").json["items"]
+    return [str(event["event"]) for event in found]
 
 
 def test_a_stop_is_a_sigterm_within_5_s_and_a_sigkill_after_the_grace(shipway: Embedded) -> None:

@@ -20,8 +20,8 @@ from tests.support.rest_server import SOURCE, Caller, running
 
 KILLS = 4
 CLIENTS = 6
-DRAFT = {**SOURCE, "run_config": {"note": "x" * 100_000}}  # a commit that takes its time
-DISK = 3_000_000  # bytes of a file that may be written; the next write fails
+DRAFT = {**SOURCE, "run_config": {"note": "x" * 900_000}}  # a commit that takes its time
+DISK = 24_000_000  # bytes of a file that may be written; the next write fails
 DRAFT_TEXT = json.dumps(DRAFT).encode()
 
 
@@ -76,9 +76,9 @@ class Load:
         """Send everything again: what was acked is the same item, and nothing is there twice."""
         items = [{**DRAFT, "idempotency_key": key} for key in sorted(self.sent)]
         again: dict[str, str] = {}
-        for at in range(0, len(items), 50):
-            made = caller.post("/api/v1/items/batch", {"items": items[at : at + 50]}).json
-            for item, answer in zip(items[at : at + 50], made["items"], strict=True):
+        for at in range(0, len(items), 5):
+            made = caller.post("/api/v1/items/batch", {"items": items[at : at + 5]}).json
+            for item, answer in zip(items[at : at + 5], made["items"], strict=True):
                 again[str(item["idempotency_key"])] = answer["id"]
         assert {key: again[key] for key in self.acked} == self.acked
         counts = caller.get("/api/v1/queues/default").json["counts"]

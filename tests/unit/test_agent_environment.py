@@ -13,6 +13,7 @@ from shipway.agent.environment import (
     Place,
     build_argv,
     build_env,
+    common_env,
     needs_python,
     surroundings,
 )
@@ -78,7 +79,7 @@ def an_env(lease: Lease, place: Place, *pass_env: str) -> dict[str, str]:
         pass_env=pass_env,
         own_bin="/opt/agent/bin",
     )
-    return build_env(lease, around, place)
+    return build_env(lease, common_env(lease, around), place)
 
 
 def test_a_program_sees_exactly_what_it_is_promised(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from shipway.agent.seal import TICK_NS
+from shipway.agent.watcher import Watcher
 from shipway.agent.workdir import KEPT, Folders
 
 CONFIG = b"{}"
@@ -28,9 +30,12 @@ def tree(tmp_path: Path) -> Path:
     return tree
 
 
-@pytest.fixture
-def folders(tmp_path: Path) -> Folders:
-    made = Folders(tmp_path / "attempts", later=lambda call: call())
+@pytest.fixture(params=["by a look", "by ear"])
+def folders(tmp_path: Path, request: pytest.FixtureRequest) -> Folders:
+    watcher = Watcher()
+    if request.param == "by ear":
+        watcher.open()
+    made = Folders(tmp_path / "attempts", later=lambda call: call(), watcher=watcher)
     made.sweep(())
     return made
 
@@ -100,10 +105,25 @@ def link_out(path: Path) -> None:
     (path / "tmp" / "kept").rename(path.parent / "elsewhere")
 
 
+def write_through_a_link(path: Path) -> None:
+    link_out(path)
+    (path.parent / "elsewhere").write_text("print(2)")
+    (path.parent / "elsewhere").unlink()
+
+
+def write_through_a_mapping(path: Path) -> None:
+    with (path / "work" / "a.py").open("r+b") as file:
+        mapping = mmap.mmap(file.fileno(), 0)
+    mapping[6:7] = b"2"
+    mapping.close()
+
+
 @pytest.mark.parametrize(
     "change",
     [
         write_same_size,
+        write_through_a_link,
+        write_through_a_mapping,
         replace_file,
         link_out,
         lambda path: (path / "work" / "new").touch(),
@@ -114,6 +134,8 @@ def link_out(path: Path) -> None:
         lambda path: (path / "tmp" / "left").touch(),
         lambda path: (path / "files" / "0").touch(),
         lambda path: (path / "overlay").mkdir(),
+        lambda path: (path / "tmp").rename(path / "temporary"),
+        lambda path: replace_by_a_folder(path / "config.json"),
     ],
 )
 def test_a_changed_folder_never_serves_again(
@@ -123,6 +145,11 @@ def test_a_changed_folder_never_serves_again(
     folders.release("a.1", has_failed=False, may_pool=True)
     assert not folders.take("b.1", TREE, CONFIG)
     assert not path.exists()
+
+
+def replace_by_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
 
 
 def test_a_changed_config_is_written_again(folders: Folders, tree: Path) -> None:
@@ -144,6 +171,7 @@ def test_temporary_files_that_a_program_removed_are_no_change(folders: Folders, 
     assert not (folders.path("b.1") / "records.jsonl").exists()
 
 
+@pytest.mark.parametrize("folders", ["by a look"], indirect=True)
 def test_a_folder_too_young_to_prove_anything_is_replaced_by_a_new_copy(
     folders: Folders, tree: Path
 ) -> None:
@@ -153,6 +181,36 @@ def test_a_folder_too_young_to_prove_anything_is_replaced_by_a_new_copy(
     assert not folders.path("a.1").exists()
     assert folders.take("b.1", TREE, CONFIG)
     assert (folders.path("b.1") / "work" / "a.py").read_text() == "print(1)"
+
+
+@pytest.mark.parametrize("folders", ["by ear"], indirect=True)
+def test_a_folder_that_was_listened_to_is_never_too_young(folders: Folders, tree: Path) -> None:
+    inode = folders.fill("a.1", TREE, tree, CONFIG).stat().st_ino
+    folders.start("a.1")
+    folders.release("a.1", has_failed=False, may_pool=True)
+    assert folders.take("b.1", TREE, CONFIG)
+    assert folders.path("b.1").stat().st_ino == inode
+
+
+def test_what_was_printed_and_let_go_of_is_no_change(folders: Folders, tree: Path) -> None:
+    def use(path: Path) -> None:
+        (path / "log.0").write_text("printed")
+        (path / "log.0").unlink()
+
+    path = ran(folders, "a.1", tree, use)
+    inode = path.stat().st_ino
+    for key, following in (("a.1", "b.1"), ("b.1", "c.1")):
+        folders.release(key, has_failed=False, may_pool=True)
+        assert folders.take(following, TREE, CONFIG)
+    assert folders.path("c.1").stat().st_ino == inode
+
+
+def test_a_change_after_a_look_is_seen_by_the_next_one(folders: Folders, tree: Path) -> None:
+    ran(folders, "a.1", tree, lambda path: (path / "records.jsonl").touch())
+    folders.release("a.1", has_failed=False, may_pool=True)
+    ran(folders, "b.1", tree, write_same_size)
+    folders.release("b.1", has_failed=False, may_pool=True)
+    assert not folders.take("c.1", TREE, CONFIG)
 
 
 def test_folders_of_another_tree_are_not_used(folders: Folders, tree: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from shipway.agent.environment import (
 from shipway.agent.events import Built, Event
 from shipway.agent.faults import fault
 from shipway.agent.flights import Flights
+from shipway.agent.kit import FRESH_MS, Kit, Kits, Recipe
 from shipway.agent.lease import Key, Lease
 from shipway.agent.pool import Pool
 from shipway.agent.shipping import Shipper
@@ -33,7 +33,6 @@ from shipway.plugins.builder import Builder, BuildRequest, Environment
 from shipway.plugins.source import Tree
 
 RECIPES = 256  # environments that are remembered
-FRESH_MS = 30_000  # a remembered one is looked over by its builder again after so long
 BUILD_LIMIT_S = 3600.0
 
 
@@ -45,20 +44,6 @@ class Prepared:
     env: Mapping[str, str]
     cwd: Path
     folder: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What decides an environment: equal recipes have the same one."""
-
-    tree: str
-    start: str
-    entry: tuple[str, ...]
-    python: str | None
-    extras: tuple[str, ...]
-    groups: tuple[str, ...]
-    lock: str | None  # pinned on the item
-    is_refreshed: str = ""  # an attempt that wants its input resolved anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +74,7 @@ class Preparer:
         self._builder = builder
         self._cache = cache
         self._around = around
+        self._kits = Kits(around, boot_ms=boot_ms)
         self._build_env = build_env
         self._transport = transport
         self._folders = folders
@@ -99,21 +85,20 @@ class Preparer:
         self._made: OrderedDict[Recipe, _Made] = OrderedDict()
         self._prepared: dict[Key, Prepared] = {}
         self._programs: dict[tuple[str, str], tuple[str, int]] = {}
-        self._flights: Flights[tuple[Lease, Tree]] = Flights()
+        self._flights: Flights[tuple[Lease, Kit]] = Flights()
 
     def build(self, lease: Lease, tree: Tree) -> Event | None:
         """Make an attempt ready: at once where nothing has to be made, else with an event."""
-        recipe = recipe_of(lease, tree)
-        made = self._look_up(recipe)
-        if made is not None and made.environment is None:
-            config = _config(lease)
-            if self._folders.take(lease.key, tree.digest, config):
-                try:
-                    self._finish(lease, Place(**self._place(lease, tree)))
-                except NoProgram as error:
-                    return fault(error, Stage.SOURCE, lease.key, at=self._boot_ms())
-                return Built(at=self._boot_ms(), key=lease.key)
-        self._pool.submit(self._build, lease, tree, recipe)
+        kit = self._kits.of(lease, tree)
+        made = self._look_up(kit.recipe)
+        is_bare = made is not None and made.environment is None
+        if is_bare and self._folders.take(lease.key, tree.digest, kit.config):
+            try:
+                self._finish(lease, kit, Place(**self._place(lease, tree)))
+            except NoProgram as error:
+                return fault(error, Stage.SOURCE, lease.key, at=self._boot_ms())
+            return Built(at=self._boot_ms(), key=lease.key)
+        self._pool.submit(self._build, lease, kit)
         return None
 
     def prepared(self, key: Key) -> Prepared:
@@ -130,11 +115,12 @@ class Preparer:
             return None
         return made
 
-    def _build(self, lease: Lease, tree: Tree, recipe: Recipe) -> None:
+    def _build(self, lease: Lease, kit: Kit) -> None:
         """Make what is missing; others with the same recipe come after the first."""
+        tree, recipe = kit.tree, kit.recipe
         made = self._look_up(recipe)
         if made is None:
-            if self._flights.board(recipe, (lease, tree)) is not None:
+            if self._flights.board(recipe, (lease, kit)) is not None:
                 return
             try:
                 environment = self._environment(lease, tree, recipe)
@@ -144,12 +130,12 @@ class Preparer:
                 return
             made = _Made(environment=environment, at=self._boot_ms())
             self._remember(recipe, made)
-            for waiting, its_tree in self._flights.land(recipe):
+            for waiting, its_kit in self._flights.land(recipe):
                 if waiting is not lease:
-                    self._pool.submit(self._build, waiting, its_tree, recipe)
+                    self._pool.submit(self._build, waiting, its_kit)
         try:
             self._pin(lease, made.environment)
-            self._furnish(lease, tree, made.environment)
+            self._furnish(lease, kit, made.environment)
         except Exception as error:  # noqa: BLE001 - a pool's outermost frame; `fault` sorts them
             self._emit(fault(error, Stage.BUILD, lease.key, at=self._boot_ms()))
             return
@@ -216,11 +202,11 @@ class Preparer:
             self._transport.blobs.put(digest, environment.lock)
         self._transport.items.pin(lease.item, token=lease.token, lock=digest)
 
-    def _furnish(self, lease: Lease, tree: Tree, environment: Environment | None) -> None:
+    def _furnish(self, lease: Lease, kit: Kit, environment: Environment | None) -> None:
         """Give the attempt its folder and its command line."""
-        config = _config(lease)
-        if not self._folders.take(lease.key, tree.digest, config):
-            self._folders.fill(lease.key, tree.digest, tree.path, config)
+        tree = kit.tree
+        if not self._folders.take(lease.key, tree.digest, kit.config):
+            self._folders.fill(lease.key, tree.digest, tree.path, kit.config)
         place = self._place(lease, tree)
         if environment is not None:
             folder = self._folders.path(lease.key)
@@ -236,40 +222,24 @@ class Preparer:
                 "path": overlay.path,
                 "env": {**place["env"], **overlay.env},
             }
-        self._finish(lease, Place(**place))
+        self._finish(lease, kit, Place(**place))
 
     def _place(self, lease: Lease, tree: Tree) -> dict[str, Any]:
         folder = self._folders.path(lease.key)
         start = folder / "work" / tree.subdirectory if tree.subdirectory else folder / "work"
         return {"folder": folder, "start": start, "python": None, "env": dict(tree.env)}
 
-    def _finish(self, lease: Lease, place: Place) -> None:
-        env = build_env(lease, self._around, place)
-        argv = build_argv(lease, place, env, self._which)
+    def _finish(self, lease: Lease, kit: Kit, place: Place) -> None:
+        env = build_env(lease, kit.env, place)
+        argv = kit.argv
+        if argv is None:
+            argv = build_argv(lease, place, env, self._which)
+            is_ours = place.python is not None or argv[0].startswith(str(place.folder))
+            if not is_ours and env["PATH"] == kit.env["PATH"]:
+                kit.argv = argv
         self._prepared[lease.key] = Prepared(
             argv=argv, env=env, cwd=place.start, folder=place.folder
         )
-
-
-def recipe_of(lease: Lease, tree: Tree) -> Recipe:
-    """Return what an attempt's environment hangs on."""
-    spec, args = lease.spec, lease.args
-    lock = lease.facts.get("lock")
-    return Recipe(
-        tree=tree.digest,
-        start=tree.subdirectory,
-        entry=tuple(str(word) for word in spec.get("entry_point") or ()),
-        python=args.get("python") or spec.get("python"),
-        extras=tuple(args.get("extras") or ()),
-        groups=tuple(args.get("groups") or ()),
-        lock=lock,
-        is_refreshed=lease.key if spec.get("refresh") and lock is None else "",
-    )
-
-
-def _config(lease: Lease) -> bytes:
-    config = lease.spec.get("run_config")
-    return json.dumps(config).encode() if config else b"{}"
 
 
 def _made_folder(path: Path) -> Path:

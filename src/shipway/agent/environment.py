@@ -87,13 +87,26 @@ def surroundings(
     return Surroundings(base_url=base_url, runside=runside, own=own)
 
 
-def build_env(lease: Lease, around: Surroundings, place: Place) -> dict[str, str]:
-    """Return the whole environment of an attempt's program."""
-    facts, spec = lease.facts, lease.spec
-    folder = str(place.folder)
-    config = spec.get("run_config") or {}
-    env = dict(around.own)
-    env |= {
+def common_env(lease: Lease, around: Surroundings) -> dict[str, str]:
+    """Return those variables that are the same for all attempts at a launch spec."""
+    spec = lease.spec
+    env = {**around.own, **_cut("WANDB_CONFIG", spec.get("run_config") or {})}
+    for name, value in (
+        ("WANDB_ARTIFACTS", spec.get("artifacts")),
+        ("WANDB_LAUNCH_FILE_OVERRIDES", spec.get("files")),
+    ):
+        if value:
+            env |= _cut(name, value)
+    if spec.get("queue_entity"):
+        env["WANDB_LAUNCH_QUEUE_ENTITY"] = str(spec["queue_entity"])
+    return env
+
+
+def build_env(lease: Lease, common: Mapping[str, str], place: Place) -> dict[str, str]:
+    """Return the whole environment of an attempt's program; `common` is `common_env`'s."""
+    facts, folder = lease.facts, str(place.folder)
+    env = {
+        **common,
         "TMPDIR": folder + os.sep + "tmp",
         "SHIPWAY_ITEM_ID": lease.item,
         "SHIPWAY_ATTEMPT": str(lease.attempt),
@@ -119,19 +132,11 @@ def build_env(lease: Lease, around: Surroundings, place: Place) -> dict[str, str
         ("WANDB_USERNAME", facts.get("author")),
         ("WANDB_SWEEP_ID", facts.get("sweep_id")),
         ("WANDB_LAUNCH_QUEUE_NAME", facts.get("queue")),
-        ("WANDB_LAUNCH_QUEUE_ENTITY", spec.get("queue_entity")),
     ):
         if value:
             env[name] = str(value)
     if lease.attempt > 1:
         env["WANDB_RESUME"] = "allow"
-    env |= _cut("WANDB_CONFIG", config)
-    for name, value in (
-        ("WANDB_ARTIFACTS", spec.get("artifacts")),
-        ("WANDB_LAUNCH_FILE_OVERRIDES", spec.get("files")),
-    ):
-        if value:
-            env |= _cut(name, value)
     env |= place.env
     env |= asked_env(lease)
     if place.path:

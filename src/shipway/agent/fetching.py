@@ -53,10 +53,11 @@ class Fetcher:
         self._known: OrderedDict[Want, tuple[Tree, int]] = OrderedDict()
         self._trees: dict[Key, Tree] = {}
         self._flights: Flights[Lease] = Flights()
+        self._last: tuple[Lease, Want] | None = None
 
     def fetch(self, lease: Lease) -> Event | None:
         """Get a source; the answer comes at once if it is known, else as an event."""
-        want = _want(lease)
+        want = self._want(lease)
         known = self._known.get(want)
         if known is not None and self._boot_ms() - known[1] < FRESH_MS:
             self._trees[lease.key] = known[0]
@@ -65,6 +66,15 @@ class Fetcher:
         if first is None:
             self._pool.submit(self._fetch, want, lease)
         return None
+
+    def _want(self, lease: Lease) -> Want:
+        """Return what says which source a lease wants; equal specs often come as one object."""
+        last = self._last
+        if last is not None and last[0].spec is lease.spec and last[0].resource == lease.resource:
+            return last[1]
+        want = _want(lease)
+        self._last = (lease, want)
+        return want
 
     def tree(self, key: Key) -> Tree:
         """Return an attempt's source."""

@@ -51,7 +51,7 @@ class Report:
         value: dict[str, Any] = {
             "item": self.item,
             "token": self.token,
-            "event": self.event.value,
+            "event": self.event,
             "at": at,
         }
         if self.handle is not None:

@@ -13,7 +13,7 @@ from shipway.agent.courier import Courier, Reply
 from shipway.agent.events import DrainAsked, Event, NotRenewed, Settled
 from shipway.agent.lease import GRACE_S, Report
 from shipway.agent.transport import Transport
-from shipway.agent.wire import leased, read_answers, read_renewal, read_stops
+from shipway.agent.wire import Specs, leased, read_answers, read_renewal, read_stops
 from shipway.domain.errors import Code, ShipwayError
 from shipway.domain.ids import ItemId, Token
 
@@ -77,6 +77,7 @@ class Link:
         self._poll_s = poll_s
         self._grace_s = grace_s
         self._couriers = {way: Courier(way, emit=emit, boot_ms=boot_ms) for way in Way}
+        self._specs = Specs()
         self._outbox: deque[Report] = deque()
         self._held_since: int | None = None
         self._phase = Phase.REGISTER
@@ -145,7 +146,9 @@ class Link:
         if self._phase is not Phase.OPEN:
             return self._introduced(reply, answer)
         events: list[Event] = []
-        events += leased(answer, grace_s=self._grace_s, sent_at=reply.sent_at, at=reply.at)
+        events += leased(
+            answer, self._specs, grace_s=self._grace_s, sent_at=reply.sent_at, at=reply.at
+        )
         events += read_answers(answer, reply.cargo, sent_at=reply.sent_at, at=reply.at)
         events += read_stops(answer, at=reply.at)
         if asked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from enum import StrEnum
 from queue import Empty, SimpleQueue
@@ -34,7 +33,6 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0  # the longest that time alone goes unnoticed while something is held
 IDLE_S = 30.0
-GATHER_S = 0.002  # while short programs end one after the other: what they bring comes in one go
 BATCH_LIMIT = 1_000  # events taken in one go
 
 
@@ -60,7 +58,6 @@ class Loop:
         inbox: SimpleQueue[Event | Reply | None],
         boot_ms: Callable[[], int],
         is_once: bool = False,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.state = state
         self._held = held(state)  # told to the server once
@@ -70,7 +67,6 @@ class Loop:
         self._inbox = inbox
         self._boot_ms = boot_ms
         self._is_once = is_once
-        self._sleep = sleep
         self._hands: dict[type, Callable[[Any], Event | None]] = {
             Record: lambda _: None,  # written before anything else
             Fetch: lambda effect: work.fetch(effect.lease),
@@ -103,7 +99,7 @@ class Loop:
             if reason is not None:
                 return reason
             self._link.pump(need)
-            batch = self._wait(is_more_soon=need.is_more_soon)
+            batch = self._wait()
 
     def _events(self, batch: list[Event | Reply | None]) -> list[Event]:
         events: list[Event] = []
@@ -137,7 +133,7 @@ class Loop:
         is_empty = self._link.is_dry and self._link.is_quiet and not need.is_holding
         return Reason.EMPTY if self._is_once and is_empty else None
 
-    def _wait(self, *, is_more_soon: bool) -> list[Event | Reply | None]:
+    def _wait(self) -> list[Event | Reply | None]:
         """Return what has come, at once if there is something."""
         limit = TICK_S if self.state.attempts else IDLE_S
         again = self._link.next_try()
@@ -145,8 +141,6 @@ class Loop:
         batch: list[Event | Reply | None] = []
         try:
             batch.append(self._inbox.get(timeout=timeout))
-            if is_more_soon:
-                self._sleep(GATHER_S)
             while len(batch) < BATCH_LIMIT:
                 batch.append(self._inbox.get_nowait())
         except Empty:

@@ -37,6 +37,7 @@ from shipway.agent.settle import settle
 from shipway.agent.shipping import Shipper
 from shipway.agent.state import PREPARING, State
 from shipway.agent.transport import ServerBlobs, Transport
+from shipway.agent.watcher import Watcher
 from shipway.agent.work import Work
 from shipway.agent.workdir import Folders
 from shipway.client import Client
@@ -153,7 +154,9 @@ def make_work(
     """Wire the hands of an agent."""
     config = options.config
     pool = Pool("work", THREADS)
-    folders = Folders(home.attempts, later=pool.submit)
+    watcher = Watcher()
+    watcher.open()
+    folders = Folders(home.attempts, later=pool.submit, watcher=watcher)
     runside = home.lay_runside(Path(shipway.runside.__file__).parent)
     around = surroundings(
         options.env,

@@ -168,6 +168,11 @@ class Shipper:
         cargo.streams[LogName.RECORDS] = RecordStream(folder, upload=self._upload, now=self._now)
 
     def _has_more(self, cargo: _Cargo) -> bool:
+        program = cargo.program
+        if program is not None:
+            _, runner, handle = program
+            if not _log_size(runner, handle) and not _has_records(cargo) and not cargo.streams:
+                return False
         self._unfold(cargo)
         return any(
             stream.size() > cargo.offsets.get(name, 0)
@@ -279,7 +284,8 @@ class Shipper:
 
 
 def _has_records(cargo: _Cargo) -> bool:
-    return cargo.program is not None and os.access(f"{cargo.program[0]}/records.jsonl", os.F_OK)
+    program = cargo.program
+    return program is not None and os.access(f"{program[0]}/records.jsonl", os.F_OK)
 
 
 def _final_size(stream: Stream) -> int:

@@ -57,7 +57,7 @@ class Settling(StrEnum):
     DONE = "done"  # new work may be taken
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: `change` copies its `__dict__` in one go
 class Attempt:
     """One attempt that this agent holds."""
 

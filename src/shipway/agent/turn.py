@@ -33,7 +33,7 @@ class _Free:
 
     slots: int
     gates: int
-    busy: list[ItemId]  # items with a program here, or about to have one
+    busy: set[ItemId]  # items with a program here, or about to have one
 
 
 def take_turn(draft: Draft, now: int) -> None:
@@ -42,6 +42,8 @@ def take_turn(draft: Draft, now: int) -> None:
     if waiting:
         free = _free(draft)
         for attempt in waiting:
+            if attempt.wake_at is None and _must_wait(draft, attempt, now, free):
+                continue
             over = _overdue(draft, attempt, now, free)
             if over is not None:
                 draft.close(over)
@@ -57,13 +59,24 @@ def take_turn(draft: Draft, now: int) -> None:
 
 
 def _free(draft: Draft) -> _Free:
-    attempts = draft.attempts.values()
-    busy = [a.lease.item for a in attempts if a.progress in USING]
+    using = [a for a in draft.attempts.values() if a.progress in USING]
+    busy = {a.lease.item for a in using}
     if draft.slots == UNLIMITED:
-        return _Free(slots=len(attempts), gates=len(attempts), busy=busy)
-    started = sum(a.progress in STARTED for a in attempts)
+        return _Free(slots=len(draft.attempts), gates=len(draft.attempts), busy=busy)
+    started = len([1 for a in using if a.progress in STARTED])
     may_pass = gates(draft.slots, draft.run_ms)
-    return _Free(slots=draft.slots - started, gates=may_pass - len(busy), busy=busy)
+    return _Free(slots=draft.slots - started, gates=may_pass - len(using), busy=busy)
+
+
+def _must_wait(draft: Draft, attempt: Attempt, now: int, free: _Free) -> bool:
+    """Tell at once of most that nothing follows from this moment for them."""
+    if draft.is_draining or attempt.lease.start_limit_s is not None:
+        return False
+    if attempt.progress is Progress.READY:
+        return free.gates <= 0 and now - attempt.ready_at <= GIVE_BACK_MS
+    if attempt.progress is Progress.PASSED:
+        return free.slots <= 0 and now - attempt.ready_at <= PASSED_MS
+    return attempt.progress in PREPARING
 
 
 def _move(draft: Draft, attempt: Attempt, now: int, free: _Free) -> None:

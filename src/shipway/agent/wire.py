@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,38 @@ from shipway.agent.lease import Report, read_lease
 from shipway.domain.errors import Code
 from shipway.domain.ids import ItemId, Token
 
+SPECS = 8  # launch specs that are remembered
+_PER_ITEM = ("run_id", "name")  # of a spec; the item's own facts have them too
 
-def leased(answer: Mapping[str, Any], *, grace_s: float, sent_at: int, at: int) -> list[Event]:
+
+class Specs:
+    """Gives equal launch specs as one object, so that what is made of one can be kept by it."""
+
+    def __init__(self) -> None:
+        self._seen: deque[Mapping[str, Any]] = deque(maxlen=SPECS)
+
+    def share(self, leases: Sequence[dict[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Return leases as the wire has them, with equal specs shared."""
+        for lease in leases:
+            facts = lease["item_json"]
+            own = facts["spec"]
+            for name in _PER_ITEM:
+                own.pop(name, None)
+            for spec in self._seen:
+                if spec == own:
+                    facts["spec"] = spec
+                    break
+            else:
+                self._seen.appendleft(own)
+        return leases
+
+
+def leased(
+    answer: Mapping[str, Any], specs: Specs, *, grace_s: float, sent_at: int, at: int
+) -> list[Event]:
     """Return the leases of an answer as one event, or none."""
-    leases = tuple(read_lease(value, grace_s=grace_s) for value in answer.get("leases") or ())
+    values = specs.share(answer.get("leases") or ())
+    leases = tuple(read_lease(value, grace_s=grace_s) for value in values)
     return [Leased(at=at, sent_at=sent_at, leases=leases)] if leases else []
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from shipway.agent.lease import Key
 from shipway.agent.seal import TICK_NS, Seal, Sign, copy_tree, seal, sign_of
+from shipway.agent.watcher import Guard, Watcher
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +44,22 @@ class _Folder:
     config: bytes | None = None  # what config.json is proven to hold
     config_sign: Sign | None = None
     may_pool: bool = True
+    guard: Guard | None = None  # hears of changes, so that the seal need not be looked at
 
 
 class Folders:
     """All attempts' folders; a folder that its program left as it was serves again by a rename."""
 
-    def __init__(self, root: Path, *, later: Callable[[Callable[[], None]], Any]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        later: Callable[[Callable[[], None]], Any],
+        watcher: Watcher | None = None,
+    ) -> None:
         self._root = root
         self._later = later  # runs what need not be waited for
+        self._watcher = watcher or Watcher()  # one that was not opened hears nothing
         self._folders: dict[Key, _Folder] = {}
         self._pool: OrderedDict[str, deque[_Folder]] = OrderedDict()  # by tree digest
         self._pooled = 0
@@ -59,7 +68,8 @@ class Folders:
 
     def path(self, key: Key) -> Path:
         """Return where an attempt's folder is."""
-        return self._root / key
+        folder = self._folders.get(key)
+        return self._root / key if folder is None else folder.path
 
     def open(self, key: Key) -> Path:
         """Make the folder with what every attempt has but the source; a second call finds it."""
@@ -97,7 +107,9 @@ class Folders:
         folder = self._folders[key]
         if (path / "work").exists():
             remove(path / "work")
+        self._drop(folder)
         _fill(folder, tree, source, config)
+        self._guard(folder)
         return path
 
     def start(self, key: Key) -> None:
@@ -113,12 +125,15 @@ class Folders:
         if folder is None:
             folder = _Folder(path=self._root / key, may_pool=False)
         if has_failed:
+            self._drop(folder)
             self._keep(folder.path)
         elif not (may_pool and self._is_pristine(folder)):
+            self._drop(folder)
             self._discard(folder.path)
-        elif folder.is_provable:
+        elif folder.is_provable or (folder.guard is not None and folder.guard.is_quiet):
             self._pool_folder(folder)
         else:  # young when it was used, so nobody knows; but a copy of that tree is worth having
+            self._drop(folder)
             self._discard(folder.path)
             self._later(lambda: self._stock(folder))
 
@@ -149,9 +164,27 @@ class Folders:
     def _discard(self, path: Path) -> None:
         self._later(lambda: remove(path))
 
+    def _guard(self, folder: _Folder) -> None:
+        assert folder.seal is not None
+        if folder.may_pool:
+            entries = (*folder.seal.names, "tmp", "files", "config.json")
+            folder.guard = self._watcher.guard(folder.path, _PARTS, entries)
+
+    def _drop(self, folder: _Folder) -> None:
+        if folder.guard is not None:
+            self._watcher.drop(folder.guard)
+            folder.guard = None
+
     def _is_pristine(self, folder: _Folder) -> bool:
         if not folder.may_pool or folder.seal is None:
             return False
+        guard = folder.guard
+        if guard is not None:
+            self._watcher.hear()
+            if guard.is_quiet:
+                return True
+            if folder.is_provable:  # what is looked at now is as it was, or nobody's any more
+                guard.clear()
         try:
             fd = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
@@ -167,8 +200,9 @@ class Folders:
             self._pool.move_to_end(folder.tree)
             self._pooled += 1
             extra = self._shrink()
-        for path in extra:
-            self._discard(path)
+        for one in extra:
+            self._drop(one)
+            self._discard(one.path)
 
     def _stock(self, used: _Folder) -> None:
         """Put a new copy of a tree into the pool."""
@@ -177,9 +211,10 @@ class Folders:
         for part in ("tmp", "files"):
             (spare.path / part).mkdir(mode=0o700, parents=True)
         _fill(spare, used.tree, used.source, used.config or b"{}")
+        self._guard(spare)
         self._pool_folder(spare)
 
-    def _shrink(self) -> list[Path]:
+    def _shrink(self) -> list[_Folder]:
         """Drop folders of the tree that was not used for longest."""
         dropped = []
         while self._pooled > POOLED:
@@ -187,7 +222,7 @@ class Folders:
             if not waiting:
                 del self._pool[tree]
                 continue
-            dropped.append(waiting.popleft().path)
+            dropped.append(waiting.popleft())
             self._pooled -= 1
         return dropped
 
@@ -211,9 +246,10 @@ def _is_pristine(folder: _Folder, sealed: Seal, fd: int) -> bool:
             os.unlink(name, dir_fd=fd)
         except OSError:  # a folder, or not ours to remove
             return False
-    if folder.config is not None and folder.config_sign != sign_of("config.json", fd):
+    config = sign_of("config.json", fd)
+    if folder.config is not None and folder.config_sign != config:
         folder.config = None
-    return True
+    return config is None or not stat.S_ISDIR(config[4])  # which could not be written anew
 
 
 def _fill(folder: _Folder, tree: str, source: Path, config: bytes) -> None:

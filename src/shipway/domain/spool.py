@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 
 from shipway.domain.attempt import LOG_TAIL, Cause, Ending, LogStream, encode_frame
 
@@ -149,7 +150,9 @@ class Order:
     @classmethod
     def from_bytes(cls, text: bytes) -> Order:
         """Read it back."""
-        item, attempt, token, argv, env, cwd, folder, grace, limit, cap = json.loads(text)
+        # `loads` would look for the encoding of bytes by itself, at length.
+        values = json.loads(text.decode())
+        item, attempt, token, argv, env, cwd, folder, grace, limit, cap = values
         return cls(
             item=item,
             attempt=attempt,
@@ -212,7 +215,7 @@ class Record:
         reason = end.reason
         while reason and len(json.dumps(reason)) > REASON_LIMIT:
             reason = reason[: len(reason) * 3 // 4]
-        how = [end.cause.value, end.exit_code, end.signal, reason]
+        how = [end.cause, end.exit_code, end.signal, reason]
         when = [end.started_at, end.ended_at, end.log_size]
         text = json.dumps([self.mark, self.token, self.boot_id, *how, *when]).encode()
         assert len(text) <= RECORD_SIZE - _RECORD.size, text
@@ -221,7 +224,8 @@ class Record:
     @classmethod
     def from_text(cls, text: bytes) -> Record:
         """Read it back."""
-        mark, token, boot, cause, code, signal, reason, started, ended, size = json.loads(text)
+        values = json.loads(text.decode())
+        mark, token, boot, cause, code, signal, reason, started, ended, size = values
         ending = Ending(
             cause=Cause(cause),
             exit_code=code,
@@ -347,6 +351,7 @@ class LogPlan:
     segment: int  # bytes of one file
 
 
+@cache
 def plan_log(cap: int) -> LogPlan:
     """Divide a cap: at least the last 64 MiB (or half of a small cap) stay, never over the cap."""
     tail = min(LOG_TAIL, cap // 2)
