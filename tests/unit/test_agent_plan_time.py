@@ -192,6 +192,19 @@ def test_what_passed_the_gate_and_finds_no_slot_goes_back() -> None:
     assert not any(isinstance(e, do.Start) and e.lease == second for e in agent.done)
 
 
+def test_what_passed_the_gate_long_ago_is_not_started_when_a_slot_comes_free() -> None:
+    agent = Agent(slots=1, state=State(slots=1, run_ms=2.0))
+    first, second = a_lease("a"), a_lease("b")
+    agent.reach(first, Progress.RUNNING)
+    agent.lease(second)
+    agent.hear(on.Fetched(at=agent.now, key=second.key), on.Built(at=agent.now, key=second.key))
+    agent.answer(second, Event.START)
+    agent.now += PASSED_MS + 1
+    agent.end(first)
+    assert agent.progress(second) is Progress.DRAINING
+    assert not any(isinstance(e, do.Start) and e.lease == second for e in agent.done)
+
+
 def test_a_stop_of_what_passed_the_gate_and_waits_needs_no_program() -> None:
     agent = Agent(slots=1, state=State(slots=1, run_ms=2.0))
     first, second = a_lease("a"), a_lease("b")

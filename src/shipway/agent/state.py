@@ -22,7 +22,7 @@ SHORT_MS = 1_000  # programs shorter than this are leased ahead of a free slot
 ABOUT_TO_END_MS = 20  # programs this short end while a call to the server is under way
 UNKNOWN_MS = 1e9  # until the first one ended
 GATES_AHEAD = 3  # times the slots: what ends while one call to the server is under way
-# Past the gate and without a slot for so long, it goes back: a stop may be acked meanwhile that
+# What does not start so soon after it passed the gate goes back: a stop may be acked meanwhile that
 # this agent has not heard of, and no program may start late after it (I7).
 PASSED_MS = 250
 VERY_SHORT_MS = 200  # and of these twice as many

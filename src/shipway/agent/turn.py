@@ -105,8 +105,8 @@ def _overdue(draft: Draft, attempt: Attempt, now: int, free: _Free) -> Attempt |
     """Return an unstarted attempt as it is given up, or None for one that may go on."""
     waited = now - attempt.ready_at
     if attempt.progress is Progress.PASSED:
-        is_late = free.slots <= 0 and waited > PASSED_MS
-        return change(attempt, is_returned=True) if is_late else None
+        # Also where a slot came free just now: what the gate said is too old to start by.
+        return change(attempt, is_returned=True) if waited > PASSED_MS else None
     if attempt.progress not in PREPARING:
         return None
     limit = attempt.lease.start_limit_s

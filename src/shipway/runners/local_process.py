@@ -6,6 +6,7 @@ import logging
 import os
 import select
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import ClassVar
@@ -41,6 +42,7 @@ from shipway.runners.local_machine import boot_ms
 from shipway.runners.local_seats import Held, Seats, kill_supervisor
 
 SEAT_LIMIT_S = 10.0  # that `start` waits for a slot
+GATHER_S = 0.002  # after news: those of other short programs are taken in one go with the next
 TICK_MS = 1_000  # between beats; at each, what notes may have been lost is looked after
 
 log = logging.getLogger("shipway.runners.local_process")
@@ -206,26 +208,26 @@ class LocalProcessRunner:
         next_tick = 0
         while self._is_open:
             poll.poll(max(0, next_tick - boot_ms()))
-            self._take_notes()
+            if self._take_notes():
+                time.sleep(GATHER_S)
             if boot_ms() >= next_tick:
                 self._beat[0] = boot_ms()
                 next_tick = self._beat[0] + TICK_MS
                 self._tick()
 
-    def _take_notes(self) -> None:
-        while True:
-            changed = []
-            with self._lock:
-                with suppress(BlockingIOError):
-                    while data := self._socket.recv(NOTE_READ):
-                        found = self._follower.take(Note.from_bytes(data))
-                        if found is not None:
-                            changed.append(found.status())
-                self._lock.notify_all()
-            if not changed:
-                return
-            for status in changed:
-                self._tell(status)
+    def _take_notes(self) -> bool:
+        """Take what has come; True if a phase changed."""
+        changed = []
+        with self._lock:
+            with suppress(BlockingIOError):
+                while data := self._socket.recv(NOTE_READ):
+                    found = self._follower.take(Note.from_bytes(data))
+                    if found is not None:
+                        changed.append(found.status())
+            self._lock.notify_all()
+        for status in changed:
+            self._tell(status)
+        return bool(changed)
 
     def _tick(self) -> None:
         try:
