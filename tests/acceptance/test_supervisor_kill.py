@@ -166,6 +166,8 @@ def test_guardian_and_slots_killed_together_are_swept(stage: Stage) -> None:
 
 def test_everything_killed_is_swept_by_the_next_agent(stage: Stage) -> None:
     agent = lonely_agent(stage, *PYTHON, str(PROGRAMS / "zoo.py"), "tree", stage.token)
+    spool = stage.root / "attempts" / "lonely.1"
+    stage.until(lambda: any(b"here\n" in file.read_bytes() for file in spool.glob("log.*")))
     kill(agent)
     kill_supervisors(stage)
     assert stage.survivors() != []

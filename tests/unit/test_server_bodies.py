@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from random import Random
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from shipway.domain.errors import Code, Invalid, ShipwayError, TooLarge
-from shipway.server.body import Bodies, check_depth
+from shipway.domain.actor import Actor, Role
+from shipway.domain.errors import Code, Invalid, ShipwayError, TooLarge, Unauthenticated
+from shipway.domain.ids import KeyId, UserName
+from shipway.server.auth import Caller
+from shipway.server.body import Bodies, BodyRule, check_depth
+from shipway.server.gate import Gate
 from shipway.server.log_bytes import inflate
+from shipway.server.protocol import LINE
 from shipway.server.settings import Limits
+from shipway.server.sse import stream
+from shipway.testing.clock import ManualClock
 
 
 def _depth(value: object) -> int:
@@ -104,3 +113,64 @@ def test_half_a_stream_and_two_streams_are_no_stream() -> None:
             inflate(broken, limit=100)
     with pytest.raises(TooLarge):
         inflate(whole, limit=3)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [(b"[" * 100, []), (b"not gzip", [(b"content-encoding", b"gzip")])],
+    ids=["deep", "not gzip"],
+)
+def test_a_refused_body_is_not_counted_for_ever(
+    body: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    async def identify(*_: object) -> Caller:
+        return Caller(actor=Actor(user=UserName("ann"), role=Role.MEMBER, entity="ann",
+                                  key_id=KeyId("k")))  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        statuses.append(message.get("status"))
+
+    statuses: list[object] = []
+    edge: Any = SimpleNamespace(
+        settings=SimpleNamespace(limits=Limits(bodies=150)),
+        metrics=SimpleNamespace(requests=Counter()),
+        clock=ManualClock(),
+    )
+    gate = Gate(
+        edge=edge,
+        auth=cast("Any", SimpleNamespace(identify=identify)),
+        app=cast("Any", None),
+        rule_of=lambda *_: BodyRule(limit=1_000, is_json=True),
+        access=cast("Any", SimpleNamespace(note=lambda _: None)),
+    )
+    length = (b"content-length", b"100")
+    for _ in range(2):
+        scope = {
+            "method": "POST", "path": "/api/v1/items", "headers": [length, *headers],
+            LINE: SimpleNamespace(is_whole=True),
+        }  # fmt: skip
+        asyncio.run(gate(scope, receive, send))
+    assert [status for status in statuses if status] == [400, 400]
+
+
+def test_a_stream_ends_with_the_key_that_asked_for_it() -> None:
+    is_revoked = False
+
+    async def identify(*_: object) -> None:
+        if is_revoked:
+            raise Unauthenticated("revoked")
+
+    async def messages() -> AsyncIterator[str]:
+        nonlocal is_revoked
+        yield "before"
+        is_revoked = True
+        yield "after"
+
+    async def read() -> list[object]:
+        call: Any = SimpleNamespace(auth=SimpleNamespace(identify=identify), headers={}, address="")
+        return [text async for text in stream(call, messages()).body_iterator]
+
+    assert asyncio.run(read())[1:] == ["before"]

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shipway.domain.agent import AgentState
-from shipway.domain.errors import Code, LeaseLost, Unauthenticated, WrongOffset
+from shipway.domain.errors import Code, Invalid, LeaseLost, Unauthenticated, WrongOffset
 from shipway.domain.ids import Digest, ItemId, Token
 from shipway.domain.item import Event, Failure, FailureClass, Stage, State
+from shipway.service.keys import job_key
 from shipway.service.logs import parse_records
-from shipway.service.ports import LogChunk
+from shipway.service.ports import LogChunk, Tx
 
 if TYPE_CHECKING:
     from tests.unit.conftest import World
@@ -254,3 +255,59 @@ def test_a_failure_before_the_gate_keeps_its_stage(world: World) -> None:
     failure = Failure(stage=Stage.BUILD, failure_class=FailureClass.BUILD, reason="no such package")
     world.report(grant.item.id, grant.token, Event.FAIL, failure=failure)
     assert world.item(grant.item.id).failure == failure
+
+
+def test_a_program_that_is_over_writes_no_more_by_a_remembered_key(world: World) -> None:
+    item_id, token = world.running()
+    item = world.item(item_id)
+    key = job_key(item_id, item.attempt, token)
+    job = world.do(lambda tx: world.service.keys.authenticate(tx, key))
+    world.report(item_id, token, Event.FINISH, exit_code=0)
+    runs = world.service.runs
+
+    def write(tx: Tx) -> None:
+        view = runs.get(tx, job, item.entity, item.project, item.run_id)
+        runs.update(tx, job, view, config={}, summary={"late": 1})
+
+    with pytest.raises(LeaseLost):
+        world.do(write)
+
+
+def test_the_log_of_a_lost_attempt_is_not_called_complete(world: World) -> None:
+    item_id, token = world.running()
+    chunk = a_chunk(item_id, b"half")
+    world.do(lambda tx: world.service.logs.append(tx, world.ann, chunk, token))
+    world.pass_time(911_000)
+    view = world.do(
+        lambda tx: world.service.logs.view(
+            tx, world.ann, item_id, name="program", attempt=None, offset=0
+        )
+    )
+    assert (view.is_ended, view.is_complete) == (True, False)
+
+
+def test_an_item_that_always_goes_back_after_the_gate_is_given_up(world: World) -> None:
+    item = world.add()
+    for attempt in range(1, 7):
+        (grant,) = world.lease().leases
+        assert grant.item.attempt == attempt
+        assert world.report(item.id, grant.token, Event.START).ok
+        world.report(item.id, grant.token, Event.REQUEUE, failure=EXIT)
+    assert world.item(item.id).state is State.FAILED
+
+
+def test_items_that_wait_do_not_hide_runs(world: World) -> None:
+    item_id, _ = world.running()
+    for _ in range(3):
+        world.add()
+    found = world.do(
+        lambda tx: world.service.runs.find(tx, world.ann, entity=None, project=None, limit=2)
+    )
+    assert [view.run.item_id for view in found] == [item_id]
+
+
+def test_a_bad_record_is_shown_though_it_is_cut_within_a_character() -> None:
+    line = '{"kind": "config", "values": ["' + "é" * 200 + '"]}\n'
+    for indent in ("", " "):
+        with pytest.raises(Invalid, match="no values"):
+            parse_records((indent + line).encode(), at=1)

@@ -63,8 +63,8 @@ def after_loss(item: Item, queue: Queue, *, why: str) -> Loss:
 
 
 def after_return(item: Item, queue: Queue, failure: Failure | None) -> Loss:
-    """Decide on a lease that its agent gave back before the start gate."""
-    assert item.state is State.LEASED
+    """Decide on a lease that its agent gave back before it started the program."""
+    assert item.state in {State.LEASED, State.RUNNING}  # the gate may be passed already
     if item.stop_requested_at is not None:
         return Loss(event=Event.STOP)
     if failure is not None and item.attempt >= queue.max_attempts:

@@ -56,6 +56,7 @@ class Bodies:
             else:
                 async with asyncio.timeout(timeout_s):
                     body = await _read(receive, limit)
+            return _decoded(body, headers, limit), held
         except TimeoutError:
             self.give_back(held)
             raise ShipwayError(
@@ -65,7 +66,6 @@ class Bodies:
         except BaseException:
             self.give_back(held)
             raise
-        return _decoded(body, headers, limit), held
 
     def give_back(self, held: int) -> None:
         """Count so many bytes less."""

@@ -89,16 +89,17 @@ class Gate:
         if not is_open:
             caller = await self._auth.identify(headers, address)
             scope[WHO] = caller.actor.label
-        body, held = b"", 0
+        body, held, is_json = b"", 0, False
         if method not in SAFE_METHODS or b"content-length" in headers:
             rule = self._rule_of(method, path)
             is_whole = scope[LINE].is_whole
             body, held = await self._bodies.take(
                 receive, headers, limit=rule.limit, is_whole=is_whole
             )
-            if rule.is_json:
-                check_depth(body, self._edge.settings.limits.json_depth)
+            is_json = rule.is_json
         try:
+            if is_json:
+                check_depth(body, self._edge.settings.limits.json_depth)
             if method not in SAFE_METHODS:
                 self._check_change(caller, headers, body, is_open=is_open)
             scope[KEY] = Call(

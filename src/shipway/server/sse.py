@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 
 from starlette.responses import StreamingResponse
 
+from shipway.domain.errors import Unauthenticated
+from shipway.server.call import Call
+
 RETRY_MS = 1_000  # how soon a client connects again
 HEARTBEAT_S = 15.0  # a silent stream says so, that proxies keep it open
 
@@ -22,12 +25,16 @@ def heartbeat() -> str:
     return ": still here\n\n"
 
 
-def stream(messages: AsyncIterator[str]) -> StreamingResponse:
-    """Answer with a stream."""
+def stream(call: Call, messages: AsyncIterator[str]) -> StreamingResponse:
+    """Answer with a stream; it ends with the key or session that asked for it."""
 
     async def whole() -> AsyncIterator[str]:
         yield f"retry: {RETRY_MS}\n\n"
         async for text in messages:
+            try:
+                await call.auth.identify(call.headers, call.address)
+            except Unauthenticated:
+                return
             yield text
 
     return StreamingResponse(

@@ -250,7 +250,7 @@ class Leases:
         """Turn a report into a move: a stop that came first decides what the end is called."""
         if item.stop_requested_at is not None or report.event is Event.STOP:
             return Loss(event=Event.STOP, failure=None)
-        if report.event is Event.REQUEUE and item.state is State.LEASED:
+        if report.event is Event.REQUEUE:
             queue = tx.queues.get(item.queue_id)
             assert queue is not None
             return after_return(item, queue, report.failure)

@@ -11,7 +11,7 @@ from shipway.domain.actor import Actor
 from shipway.domain.attempt import LogName
 from shipway.domain.errors import Invalid, LeaseLost, NotFound, WrongOffset
 from shipway.domain.ids import ItemId, Token
-from shipway.domain.item import TERMINAL, Item
+from shipway.domain.item import TERMINAL, Event, Item
 from shipway.domain.run import RunFile
 from shipway.service.access import AGENTS, missing, require
 from shipway.service.items import Items
@@ -112,18 +112,17 @@ class Logs:
             attempt=wanted,
             size=size,
             is_ended=is_ended,
-            is_complete=is_ended and self._final_size(tx, item, wanted, name) in {None, size},
+            is_complete=is_ended and self._is_complete(tx, item, wanted, name, size=size),
             chunks=chunks,
         )
 
-    def _final_size(self, tx: Tx, item: Item, attempt: int, name: str) -> int | None:
-        """Return the size that the attempt's last report gave this log."""
+    def _is_complete(self, tx: Tx, item: Item, attempt: int, name: str, *, size: int) -> bool:
+        """Tell whether the attempt's last report gave this log its size; a lost one made none."""
         for event in reversed(tx.events.of_item(item.id)):
-            sizes = event.data.get("log_sizes")
-            if event.attempt == attempt and isinstance(sizes, Mapping):
-                size = sizes.get(name)
-                return size if isinstance(size, int) else None
-        return None
+            if event.attempt == attempt and event.event != Event.START and "lease" in event.data:
+                sizes = event.data.get("log_sizes") or {}
+                return "report" in event.data and sizes.get(name, size) == size
+        return True
 
 
 def parse_records(data: bytes, *, at: int) -> Records:
@@ -143,7 +142,7 @@ def parse_records(data: bytes, *, at: int) -> Records:
             size, digest = record.get("size"), record.get("digest")
             files.append(check_file(record.get("path"), digest, size, at=at))
         elif not isinstance(values, dict):
-            raise Invalid("a record has no values", field="records", value=line[:200].decode())
+            raise Invalid("a record has no values", field="records", value=_shown(line))
         elif kind == "config":
             config |= values
         elif kind == "summary":
@@ -163,6 +162,9 @@ def _parse_line(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
-        text = line[:200].decode("utf-8", "replace")
-        raise Invalid("a record is no JSON object on one line", field="records", value=text)
+        raise Invalid("a record is no JSON object on one line", field="records", value=_shown(line))
     return record
+
+
+def _shown(line: bytes) -> str:
+    return line[:200].decode("utf-8", "replace")  # the cut may go through a character

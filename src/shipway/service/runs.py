@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shipway.domain.actor import Actor, Role
-from shipway.domain.errors import Forbidden, Invalid, NotFound
+from shipway.domain.errors import Forbidden, Invalid, LeaseLost, NotFound
 from shipway.domain.ids import Digest, RunId, is_digest
-from shipway.domain.item import Item
+from shipway.domain.item import HELD, Item
 from shipway.domain.run import Run, RunFile, RunState, state_of
 from shipway.service.access import READERS, WRITERS, check_sees, missing, require
 from shipway.service.ports import Clock, Tx
@@ -97,8 +97,12 @@ class Runs:
 
     def _check_writes(self, actor: Actor, view: RunView) -> None:
         if actor.role is Role.JOB:
-            if view.run.item_id != actor.item_id:
+            item = view.item
+            if item is None or item.id != actor.item_id:
                 raise NotFound(missing("run"))
+            # The server remembers keys for seconds, in which a lease may end.
+            if item.state not in HELD or item.attempt != actor.attempt:
+                raise LeaseLost(f"attempt {actor.attempt} of item {item.id} has ended")
             return
         if actor.role not in WRITERS:
             raise Forbidden(f"a key with the role {actor.role} may not write to runs")

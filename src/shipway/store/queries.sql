@@ -368,10 +368,15 @@ SELECT {run} FROM runs
 WHERE entity_folded = :entity_folded AND project_folded = :project_folded AND id = :id
 
 -- name: find_runs
--- Newest first; walks back from the cursor until the page is full.
+-- Newest first; walks back from the cursor until the page is full. A run whose item no agent ever
+-- took has not come to be: left out here, or a page of them would look like the last one.
 SELECT {run} FROM runs
 WHERE
     seq < :before_seq
+    AND NOT EXISTS (
+        SELECT 1 FROM items
+        WHERE items.id = runs.item_id AND items.attempt = 0 AND items.state <> 'stopped'
+    )
     AND (CAST(:entity AS TEXT) IS NULL OR entity_folded = :entity)
     AND (CAST(:project AS TEXT) IS NULL OR project_folded = :project)
 ORDER BY seq DESC

@@ -95,7 +95,7 @@ async def events(
         if not last.isdigit():
             raise Invalid("Last-Event-ID must be a number", field="Last-Event-ID", value=last)
         await _get(call, item_id)
-        return stream(_events(call, item_id, int(last)))
+        return stream(call, _events(call, item_id, int(last)))
     found = await _events_after(call, item_id, after)
     return answer(page([event_view(event) for event in found]))
 

@@ -70,7 +70,7 @@ async def read(  # noqa: PLR0917 - FastAPI reads the query from the signature
         mark = Mark.parse(last) if last else None
         await _view(call, item_id, name, attempt, 0)  # refusals come before the stream begins
         watched = Watched(item_id=item_id, name=name, attempt=attempt)
-        return stream(follow(call.edge, call.actor, watched, mark))
+        return stream(call, follow(call.edge, call.actor, watched, mark))
     until = time.monotonic() + wait_s
     edge = call.edge
     with edge.log_waits.watch(ItemId(item_id)) as watch:

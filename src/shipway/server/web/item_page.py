@@ -72,7 +72,7 @@ async def tail(request: Request) -> Response:
     await call.edge.read(lambda tx: items.get(tx, actor, item_id))
     watched = Watched(item_id=item_id, name=query.get("log", LogName.PROGRAM))
     mark = Mark.parse(last) if last else None
-    return stream(follow(call.edge, actor, watched, mark, _coloured))
+    return stream(call, follow(call.edge, actor, watched, mark, _coloured))
 
 
 @page
