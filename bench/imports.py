@@ -22,7 +22,9 @@ def p11(stack: Stack, *, times: int) -> list[Result]:
     """Import, help, first byte and launch, each beside bare Python in turn."""
     env = {**os.environ, "SHIPWAY_HOME": str(stack.home)}
     imported = [sys.executable, "-c", "import shipway"]
-    launch = [SHIPWAY, "launch", "-d", "image:1", "--json"]
+    parked = {"name": "parked", "resource": "local-container"}  # nobody takes from it
+    stack.client.queues.create(parked)
+    launch = [SHIPWAY, "launch", "-d", "image:1", "-q", "parked", "--json"]
     bare, ours = _in_turn(times, lambda: _wall(BARE, env), lambda: _wall(imported, env))
     bare2, help_ = _in_turn(
         times, lambda: _wall(BARE, env), lambda: _wall([SHIPWAY, "--help"], env)

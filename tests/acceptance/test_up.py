@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,28 @@ def test_programs_go_on_after_down_until_they_are_stopped() -> None:
         assert not shipway.pids()
         shipway.up()
         assert state_of(shipway, item) == "stopped"
+        assert nap(shipway)  # the agent that was told to take nothing new takes work again
+
+
+@pytest.mark.slow
+def test_an_agent_that_was_drained_or_stopped_by_hand() -> None:
+    """Earns: `down --stop` undoes its own drain only; a stop is for one life of the agent."""
+    with embedded() as shipway:
+        shipway.up()
+        agent = until(lambda: _agents(shipway), within_s=20, what="the agent has registered")[0]
+        shipway.run("agents", "drain", agent["id"])
+        shipway.run("down", "--stop")
+        shipway.up()
+        assert [a["state"] for a in _agents(shipway)] == ["draining"]
+        shipway.run("agents", "drain", "--undo", agent["id"])
+        shipway.run("agents", "stop", agent["id"])
+        assert nap(shipway)
+        assert [a["state"] for a in _agents(shipway)] == ["active"]
+
+
+def _agents(shipway: Embedded) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(shipway.run("agents", "ls", "--json"))["items"]
+    return found
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from shipway.domain.agent import Agent, AgentState, RunAs
 from shipway.domain.ids import AgentId, ItemId, QueueId, RunId, UserName
 from shipway.domain.item import Event, Failure, FailureClass, Item, Stage, State
-from shipway.domain.policy import after_loss, after_return, explain
+from shipway.domain.policy import Loss, after_loss, after_return, explain
 from shipway.domain.queue import LOST_LIMIT, OnLost, Queue
 
 NOW = 1_700_000_000_000
@@ -58,7 +58,7 @@ def test_lost_too_often_before_the_gate_fails_with_stage_agent() -> None:
 
 
 def test_poison_ends_at_the_attempt_limit() -> None:
-    item = an_item(state=State.LEASED, attempt=3)
+    item = an_item(state=State.LEASED, attempt=9, lost_count=2)
     loss = after_loss(item, a_queue(max_attempts=3), why="x")
     assert loss.failure is not None
     assert loss.failure.failure_class is FailureClass.POISON
@@ -86,10 +86,12 @@ def test_a_returned_lease_waits_again_until_its_attempts_are_used_up() -> None:
     failure = Failure(stage=Stage.SOURCE, failure_class=FailureClass.SOURCE, reason="no network")
     early = after_return(an_item(state=State.LEASED, attempt=1), a_queue(), failure)
     assert early.event is Event.REQUEUE
-    late = after_return(an_item(state=State.LEASED, attempt=6), a_queue(), failure)
+    assert early.lost == 1
+    late = after_return(an_item(state=State.LEASED, attempt=9, lost_count=5), a_queue(), failure)
     assert (late.event, late.failure) == (Event.GIVE_UP, failure)
-    unused = after_return(an_item(state=State.LEASED, attempt=6), a_queue(), None)
-    assert unused.event is Event.REQUEUE
+    unused = an_item(state=State.LEASED, attempt=60)
+    assert after_return(unused, a_queue(), None) == Loss(event=Event.REQUEUE)
+    assert after_loss(unused, a_queue(), why="x") == Loss(event=Event.REQUEUE, lost=1)
 
 
 def test_explain_names_what_keeps_an_item() -> None:

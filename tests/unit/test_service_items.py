@@ -87,6 +87,15 @@ def test_a_capsule_must_have_been_uploaded(world: World) -> None:
     assert world.add(source=source).state is State.PENDING
 
 
+def test_an_admins_agent_reads_the_blobs_of_those_it_serves(world: World) -> None:
+    digest = Digest("c" * 64)
+    world.do(lambda tx: world.service.blobs.admit(tx, world.ann, {digest: 5}))
+    read = world.service.blobs.check_reads
+    assert world.do(lambda tx: read(tx, world.root, [digest])) == [digest]
+    with pytest.raises(NotFound):
+        world.do(lambda tx: read(tx, world.bob, [digest]))
+
+
 def test_a_pending_item_stops_at_once(world: World) -> None:
     item = world.add()
     stopped = world.do(lambda tx: world.service.items.stop(tx, world.ann, item.id))
@@ -173,3 +182,13 @@ def test_priority_moves_a_pending_item_ahead(world: World) -> None:
     first, second = world.add(), world.add()
     world.do(lambda tx: world.service.items.set_priority(tx, world.ann, second.id, "high"))
     assert [grant.item.id for grant in world.lease(limit=2).leases] == [second.id, first.id]
+
+
+def test_a_retry_makes_no_critical_item_where_these_are_kept_to_admins(world: World) -> None:
+    queue = world.do(lambda tx: world.service.queues.named(tx, world.ann, "default"))
+    kept = {"critical_for_admins": True}
+    world.do(lambda tx: world.service.queues.update(tx, world.root, queue, kept))
+    item = world.add(world.root, entity="ann", queue_entity="ann", priority=0)
+    world.do(lambda tx: world.service.items.stop(tx, world.root, item.id))
+    with pytest.raises(Forbidden):
+        world.do(lambda tx: world.service.items.retry(tx, world.ann, item.id))

@@ -7,6 +7,7 @@ import logging
 from shipway.agent.environment import NoProgram
 from shipway.agent.events import Failed
 from shipway.agent.lease import Key
+from shipway.agent.reasons import a_reason
 from shipway.domain.errors import Code, ShipwayError
 from shipway.domain.item import Failure, FailureClass, Stage
 from shipway.plugins.errors import PermanentError, TemporaryError
@@ -50,5 +51,5 @@ def fault(error: Exception, stage: Stage, key: Key, *, at: int) -> Failed:
         log.error("bug", extra={"attempt": key}, exc_info=error)
         failure_class = FailureClass.AGENT
         reason = f"a fault of shipway itself: {type(error).__name__}: {error}"
-    failure = Failure(stage=stage, failure_class=failure_class, reason=reason)
+    failure = Failure(stage=stage, failure_class=failure_class, reason=a_reason(reason))
     return Failed(at=at, key=key, failure=failure, is_temporary=is_temporary)

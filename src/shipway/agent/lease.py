@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ from shipway.domain.ids import ItemId, Token
 from shipway.domain.item import Event, Failure
 
 GRACE_S = 10.0  # between SIGTERM and SIGKILL, unless an item says otherwise
+
+REPORT_BYTES = 1_024  # more than a report has beside its handle and failure
 
 Key = str  # an attempt's name, `<item>.<attempt>`: also that of its folder
 
@@ -65,6 +68,13 @@ class Report:
         if self.log_sizes:
             value["log_sizes"] = dict(self.log_sizes)
         return value
+
+    def weight(self) -> int:
+        """Return at least as many bytes as the report has on the wire."""
+        weight = REPORT_BYTES + 6 * len(self.handle or "")  # no character takes more than 6
+        if self.failure is not None:
+            weight += len(json.dumps(self.failure.to_json()))
+        return weight
 
 
 def read_lease(value: Mapping[str, Any], *, grace_s: float = GRACE_S) -> Lease:

@@ -10,8 +10,9 @@ from enum import StrEnum
 from typing import Any
 
 from shipway.agent.courier import Courier, Reply
-from shipway.agent.events import DrainAsked, Event, NotRenewed, Settled
+from shipway.agent.events import DrainAsked, Event, Lost, NotRenewed, Settled
 from shipway.agent.lease import GRACE_S, Report
+from shipway.agent.reasons import bare
 from shipway.agent.transport import Transport
 from shipway.agent.wire import Specs, leased, read_answers, read_renewal, read_stops
 from shipway.domain.errors import Code, ShipwayError
@@ -23,7 +24,10 @@ POLL_S = 25.0  # how long the server holds a call that has nothing to answer
 REPORTS_LIMIT = 500  # reports in one call
 HOLD_MS = 3  # reports of short programs wait so long for each other
 HOLD_REPORTS = 16  # so many are worth a call of their own
+REPORTS_BYTES = 1 << 20  # of one call's reports, half of what the server takes
+FAULTS = 10  # answers that name a fault of the server's own, until a report is dropped for them
 AGAIN_S = 0.5  # between two looks at an empty queue for those who do not wait for work
+BAD = frozenset({Code.TOO_LARGE, Code.INVALID, Code.INTERNAL})  # a report may be why
 FATAL = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.INVALID, Code.NOT_FOUND})
 
 
@@ -79,6 +83,8 @@ class Link:
         self._couriers = {way: Courier(way, emit=emit, boot_ms=boot_ms) for way in Way}
         self._specs = Specs()
         self._outbox: deque[Report] = deque()
+        self._batch = REPORTS_LIMIT  # reports in the next call; fewer after one was refused
+        self._refusals = 0  # of the first report, sent alone
         self._held_since: int | None = None
         self._phase = Phase.REGISTER
         self._was_known = False  # the server took this agent before
@@ -109,9 +115,9 @@ class Link:
             return
         work = self._couriers[Way.WORK]
         if self._outbox and exchange.is_free() and not self._is_held(need):
-            count = min(len(self._outbox), REPORTS_LIMIT)
-            reports = [self._outbox.popleft() for _ in range(count)]
-            limit = 0 if work.is_busy else need.room
+            reports = self._load()
+            is_doubted = self._batch < REPORTS_LIMIT  # then the reports alone are judged
+            limit = 0 if work.is_busy or is_doubted else need.room
             self._lease(exchange, need, limit=limit, reports=reports, wait_s=0)
         if need.room and work.is_free() and not exchange.asked and not self._outbox:
             self._lease(work, need, limit=need.room, reports=(), wait_s=self._poll_s)
@@ -132,6 +138,17 @@ class Link:
         self._held_since = None
         return False
 
+    def _load(self) -> list[Report]:
+        """Take as many reports from the queue as one call may have, and one at least."""
+        reports: list[Report] = []
+        weight = 0
+        while self._outbox and len(reports) < self._batch:
+            weight += self._outbox[0].weight()
+            if reports and weight > REPORTS_BYTES:
+                break
+            reports.append(self._outbox.popleft())
+        return reports
+
     def take(self, reply: Reply) -> list[Event]:
         """Read an answer into events; what did not get through goes again."""
         courier = self._couriers[Way(reply.way)]
@@ -145,6 +162,9 @@ class Link:
             return read_renewal(answer, reply.cargo, sent_at=reply.sent_at, at=reply.at)
         if self._phase is not Phase.OPEN:
             return self._introduced(reply, answer)
+        if reply.cargo:
+            self._batch = min(self._batch * 2, REPORTS_LIMIT)
+            self._refusals = 0
         events: list[Event] = []
         events += leased(
             answer, self._specs, grace_s=self._grace_s, sent_at=reply.sent_at, at=reply.at
@@ -218,9 +238,33 @@ class Link:
             log.warning("call failed", extra={"way": courier.way, "error": error.message})
         if courier.way is Way.RENEW:
             return [NotRenewed(at=reply.at)]
+        if reply.cargo and error.code in BAD and "status" not in error.details:
+            return self._doubted(reply, error)
         self._outbox.extendleft(reversed(reply.cargo))
         if self._phase is Phase.REGISTER and error.code in FATAL and not self._was_known:
             self.refusal = error
         elif error.code is Code.NOT_FOUND:  # a server with another database
             self._phase = Phase.REGISTER
         return []
+
+    def _doubted(self, reply: Reply, error: ShipwayError) -> list[Event]:
+        """Find the report that the server cannot take, so that it holds no other up.
+
+        The batch is halved down to one report; that one goes again bare, and then not at all.
+        """
+        first: Report = reply.cargo[0]
+        if len(reply.cargo) > 1:
+            self._batch = len(reply.cargo) // 2
+            self._outbox.extendleft(reversed(reply.cargo))
+            return []
+        self._batch = 1
+        self._refusals += 1
+        if self._refusals <= (FAULTS if error.code is Code.INTERNAL else 1):
+            self._outbox.appendleft(bare(first))
+            return []
+        self._refusals = 0
+        log.error(
+            "report dropped",
+            extra={"attempt": first.key, "event": first.event, "error": error.message},
+        )
+        return [Lost(at=reply.at, item=first.item, token=first.token)]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from shipway.agent.reasons import TAIL_LINES, a_tail
 from shipway.domain.attempt import (
     FRAME,
     FRAME_LIMIT,
@@ -21,12 +22,14 @@ from shipway.domain.attempt import (
     decode_frames,
     encode_frame,
 )
+from shipway.domain.run import is_clean_path
 
 CHUNK = 1 << 20  # bytes of one piece, before compression
-LINE_LIMIT = 1 << 20  # bytes of one record; a longer one is replaced by a note
+LINE_LIMIT = CHUNK  # bytes of one record with its newline; a longer one is replaced by a note
 FILE_LIMIT = 2 << 30  # bytes of one saved file
-TAIL_LINES = 20
-TAIL_WIDTH = 500
+DEPTH_LIMIT = 100  # lists and objects in each other; the server's stack is deeper than ours
+TEXT_SHOWN = 500  # characters of a record in a note
+_VALUED = frozenset({"config", "summary", "history"})  # kinds of records that hold values
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 
 
@@ -145,16 +148,14 @@ class RecordStream:
         return Piece(data=data[:end], first_at=now, last_at=now)
 
     def _take_over(self, taken: int) -> None:
-        data = _read(self._written, taken, LINE_LIMIT + 1)
+        data = _read(self._written, taken, LINE_LIMIT)
         end = data.rfind(b"\n") + 1
         if not end:
-            if len(data) <= LINE_LIMIT:
+            if len(data) < LINE_LIMIT:
                 return
             self._skip_long_line(taken)
             return
-        lines = data[:end]
-        if b'"file"' in lines:
-            lines = b"".join(self._file_line(line) for line in lines.splitlines(keepends=True))
+        lines = b"".join(self._line(line) for line in data[: end - 1].split(b"\n"))
         with self._sent.open("ab") as file:
             file.write(lines)
         self._taken = taken + end
@@ -188,14 +189,35 @@ class RecordStream:
             file.write(_json_line(note))
         self._taken = taken + length
 
-    def _file_line(self, line: bytes) -> bytes:
-        """Upload the file that a line names, and add its digest and size."""
+    def _line(self, line: bytes) -> bytes:
+        """Return a line as it is shipped: one that the server would refuse becomes a note.
+
+        One line comes of each, so that lines can be counted after a restart.
+        """
+        if not line.strip():
+            return b"\n"
         try:
-            value = json.loads(line)
-        except ValueError:
-            return line
-        if not isinstance(value, dict) or value.get("kind") != "file":
-            return line
+            value = json.loads(line.decode())
+        except (ValueError, RecursionError) as error:
+            return _note(f"a record is no JSON on one line: {type(error).__name__}")
+        if not isinstance(value, dict):
+            return _note("a record is no JSON object")
+        if line.count(b"[") + line.count(b"{") > DEPTH_LIMIT and _is_deep(value):
+            return _note(f"a record is nested deeper than {DEPTH_LIMIT}")
+        kind = value.get("kind")
+        if kind == "file":
+            whole = self._file_line(value)
+            return whole if len(whole) <= LINE_LIMIT else _dropped(value, "its record is too long")
+        if kind != "dropped" and (not isinstance(kind, str) or kind not in _VALUED):
+            return _note(f"a record is of no known kind: {ascii(kind)[:TEXT_SHOWN]}")
+        if kind != "dropped" and not isinstance(value.get("values"), dict):
+            return _note("a record has no values")
+        return line.replace(b"\r", b" ") + b"\n"  # else the server sees two lines
+
+    def _file_line(self, value: dict[str, Any]) -> bytes:
+        """Upload the file that a record names, and add its digest and size."""
+        if not is_clean_path(value.get("path")):
+            return _dropped(value, "its path is not a relative one without '..'")
         stored = value.get("stored")
         if not isinstance(stored, str) or "/" in stored or stored in ("", ".", ".."):
             return _dropped(value, "its stored name is none")
@@ -242,20 +264,35 @@ def tail_lines(frames: bytes) -> tuple[str, ...]:
     with suppress(ValueError):
         text = b"".join(f.data for f in decode_frames(frames) if f.stream is not LogStream.GAP)
     lines: Sequence[str] = text.decode("utf-8", "replace").splitlines()
-    shown = []
-    for line in lines[-TAIL_LINES:]:
-        plain = _ESCAPES.sub("", line)
-        plain = "".join(char if char.isprintable() or char == "\t" else " " for char in plain)
-        shown.append(plain.rstrip()[:TAIL_WIDTH])
-    return tuple(shown)
+    return a_tail([_ESCAPES.sub("", line) for line in lines[-TAIL_LINES:]])
 
 
 def _dropped(value: dict[str, Any], reason: str) -> bytes:
-    return _json_line({"kind": "dropped", "path": str(value.get("path")), "reason": reason})
+    path = str(value.get("path"))[:TEXT_SHOWN]
+    return _json_line({"kind": "dropped", "path": path, "reason": reason})
+
+
+def _note(reason: str) -> bytes:
+    return _json_line({"kind": "dropped", "reason": reason})
 
 
 def _json_line(value: dict[str, Any]) -> bytes:
     return json.dumps(value).encode() + b"\n"
+
+
+def _is_deep(value: object) -> bool:
+    level: list[object] = [value]
+    for _ in range(DEPTH_LIMIT):
+        inner: list[object] = []
+        for one in level:
+            if isinstance(one, dict):
+                inner += one.values()
+            elif isinstance(one, list):
+                inner += one
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 def _size(path: Path) -> int:

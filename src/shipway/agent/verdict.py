@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from shipway.agent.lease import Lease, Report
+from shipway.agent.reasons import a_reason, a_tail
 from shipway.agent.state import Attempt
 from shipway.domain.attempt import Cause, Ending
 from shipway.domain.item import Event, Failure, FailureClass, Stage
@@ -34,7 +35,7 @@ def verdict(attempt: Attempt, *, log_sizes: Mapping[str, int], log_tail: Sequenc
     assert not attempt.is_lost
     event, exit_code, failure = _judge(attempt)
     if failure is not None and log_tail:
-        failure = replace(failure, log_tail=tuple(log_tail))
+        failure = replace(failure, log_tail=a_tail(log_tail))
     return Report(
         key=attempt.lease.key,
         item=attempt.lease.item,
@@ -80,7 +81,7 @@ def _judge(attempt: Attempt) -> tuple[Event, int | None, Failure | None]:
 
 def _reason(lease: Lease, ending: Ending) -> str:
     if ending.reason:
-        return ending.reason
+        return a_reason(ending.reason)
     if ending.cause is Cause.SIGNAL:
         return f"the program was ended by signal {_signal_name(ending.signal)}"
     if ending.cause is Cause.TIME_LIMIT:

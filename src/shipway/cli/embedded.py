@@ -18,7 +18,7 @@ from shipway import __version__
 from shipway.cli.children import Child, tail
 from shipway.cli.embedded_home import EmbeddedHome
 from shipway.client import Client
-from shipway.domain.errors import Code, ShipwayError
+from shipway.domain.errors import Code, NotFound, ShipwayError
 from shipway.domain.names import DEFAULT_QUEUE
 from shipway.sdk.discovery import is_process, read_server
 
@@ -105,6 +105,7 @@ class Embedded:
         self._say(f"shipway is up at {self._client.base_url} (data in {self._home.root})")
         self._say(f"sign in, once, within 5 minutes: {link}")
         self._say("end it with Ctrl-C or: shipway down")
+        resume_drained(self._client, self._home)
         if self._options.with_agent:
             self._agent.start()
 
@@ -239,6 +240,14 @@ class Embedded:
 
     def _ask_stop(self, *_: Any) -> None:
         self._is_stopping = True
+
+
+def resume_drained(client: Client, home: EmbeddedHome) -> None:
+    """Let the agents take work again that `shipway down --stop` had told to take nothing new."""
+    for agent in home.drained():
+        with suppress(NotFound):
+            client.agents.resume(agent)
+    home.forget_drained()
 
 
 def choose_port(asked: int | None, kept: int) -> int:

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ KNOWN = (
     "up.lock",
     "up.pid",
     "start.lock",
+    "drained",
     "data",
     "agent",
     "agents",
@@ -157,6 +158,22 @@ class EmbeddedHome:
     def keep_port(self, port: int) -> None:
         """Keep a port for next time."""
         self._write("port", f"{port}\n")
+
+    def keep_drained(self, agents: Sequence[str]) -> None:
+        """Keep which agents `down` let take nothing new: the next `up` lets them work again."""
+        kept = json.dumps(sorted({*self.drained(), *agents}))
+        self._write("drained", kept)
+
+    def drained(self) -> list[str]:
+        """Return the agents that `down` let take nothing new."""
+        try:
+            return [str(agent) for agent in json.loads((self.root / "drained").read_bytes())]
+        except (OSError, ValueError, TypeError):
+            return []
+
+    def forget_drained(self) -> None:
+        """Forget them: they work again."""
+        (self.root / "drained").unlink(missing_ok=True)
 
     def purge(self) -> None:
         """Remove everything that shipway put here; the folder too when nothing else is in it."""

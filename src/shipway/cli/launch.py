@@ -37,7 +37,7 @@ from shipway.domain.errors import Invalid
 @click.option("--refresh", is_flag=True, help="Resolve an unlocked environment anew.")
 @click.option("--idempotency-key", help="The same key adds the same item, once.")
 @click.option("--follow", is_flag=True, help="Print its log and exit with the program's code.")
-@click.option("--dry-run", is_flag=True, help="Show what would be queued.")
+@click.option("--dry-run", is_flag=True, help="Show what would be queued; not in this release.")
 @as_json
 def launch(*, follow: bool, is_json: bool, **options: Any) -> int:
     """Put a program on a queue.

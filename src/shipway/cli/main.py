@@ -95,6 +95,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         # the reader of our output has gone; nothing more can be said to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except click.exceptions.NoArgsIsHelpError as bare:
+        print(bare.format_message(), file=sys.stderr)
+        return 2
     except (click.Abort, KeyboardInterrupt):
         return _say("stopped by Ctrl-C", 130)
     except (click.ClickException, ShipwayError, OSError) as error:

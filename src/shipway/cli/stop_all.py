@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from shipway.client import Client
+from shipway.domain.agent import AgentState
 from shipway.domain.errors import ShipwayError
 from shipway.domain.item import HELD
 
@@ -19,12 +20,15 @@ def stop_all(
     client: Client,
     *,
     say: Callable[[str], None],
+    keep: Callable[[Sequence[str]], None],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Let the agents take nothing new, stop what they hold, and return how many that were."""
-    for agent in client.agents.find():
-        client.agents.drain(agent["id"])
+    active = [a["id"] for a in client.agents.find() if a["state"] == AgentState.ACTIVE]
+    keep(active)  # first: whoever kills this process must not leave agents idle for good
+    for agent in active:
+        client.agents.drain(agent)
     asked: set[str] = set()
     end = clock() + STOP_WAIT_S
     while live := _held(client):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -189,13 +190,23 @@ def _stop_programs(home: EmbeddedHome, *, was_up: bool) -> int:
         _detach(home, port=None, no_agent=False)
     server = find_embedded(home.root)
     if server is None:
+        if not any(map(is_supervised, home.agent_homes)):
+            return 0  # nothing runs, so a server that does not start keeps nobody from the end
         raise ShipwayError(
             f"the server of {home.root} does not answer, so its programs cannot be stopped: "
             f"look into {home.logs / 'server.log'}"
         )
     from shipway.cli.stop_all import stop_all  # noqa: PLC0415 - rarely needed
 
-    return stop_all(_client(server), say=note)
+    client = _client(server)
+    try:
+        return stop_all(client, say=note, keep=home.keep_drained)
+    except BaseException:  # Ctrl-C too: shipway stays up, so its agents go on taking work
+        from shipway.cli.embedded import resume_drained  # noqa: PLC0415 - rarely needed
+
+        with suppress(ShipwayError):
+            resume_drained(client, home)
+        raise
 
 
 def _end(home: EmbeddedHome) -> None:

@@ -26,7 +26,7 @@ def create(*, name: str, role: str, is_json: bool) -> None:
     if is_json:
         emit(made)
     else:
-        say(f"user {name} is there; make a key: shipway key create --user {name}")
+        say(f"user {name} is there; make a key: shipway key create --user {shlex.quote(name)}")
 
 
 @user.command("ls")

@@ -273,7 +273,9 @@ class Wire:
 
 
 def segment(text: str) -> str:
-    """Return text as one part of an address."""
+    """Return an id or a name as one part of an address; raise `Invalid` unless it is text."""
+    if not isinstance(text, str) or not text:
+        raise Invalid(f"an id or a name must be text of 1 character or more, not {text!r}")
     return quote(text, safe="")
 
 

@@ -46,7 +46,7 @@ def plain(value: object, path: str, *, depth: int = 0) -> Any:
             plain(inner, f"{path}[{index}]", depth=depth + 1) for index, inner in enumerate(value)
         ]
     raise Invalid(
-        f"{path} is a {type(value).__name__}, which JSON cannot carry: "
+        f"{path} is of the type {type(value).__name__}, which JSON cannot carry: "
         "use text, a number, true, false, null, a list or a dict",
         field=path,
         value=value,

@@ -24,7 +24,7 @@ def check_name(value: object, *, field: str, limit: int = NAME_LIMIT) -> str:
     if not value or len(value) > limit or not _NAME.match(value) or value != value.strip():
         raise Invalid(
             f"{field} {value[:80]!r} is not a name: use 1 to {limit} letters, digits, '_', '-', "
-            "'.', beginning with a letter, a digit or '_'",
+            "'.' and inner spaces, beginning with a letter, a digit or '_'",
             field=field,
             value=value,
         )

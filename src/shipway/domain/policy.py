@@ -48,12 +48,12 @@ def after_loss(item: Item, queue: Queue, *, why: str) -> Loss:
         return Loss(event=Event.STOP)
     if item.state is State.LEASED:
         if item.lost_count >= LOST_LIMIT:
-            return _give_up(FailureClass.AGENT, f"lost {item.lost_count + 1} agents: {why}")
-        if item.attempt >= queue.max_attempts:
-            return _give_up(FailureClass.POISON, f"{item.attempt} attempts, the limit: {why}")
+            return _give_up(FailureClass.AGENT, f"{_tries(item)} leases came to nothing: {why}")
+        if _tries(item) >= queue.max_attempts:
+            return _give_up(FailureClass.POISON, f"{_tries(item)} attempts, the limit: {why}")
         return Loss(event=Event.REQUEUE, lost=1)
     may_retry = queue.on_lost is OnLost.RETRY and item.retry_count < queue.on_lost_retries
-    if may_retry and item.attempt < queue.max_attempts:
+    if may_retry and _tries(item) < queue.max_attempts:
         return Loss(event=Event.REQUEUE, retries=1)
     reason = f"its agent was lost while it ran: {why}"
     return Loss(
@@ -67,9 +67,11 @@ def after_return(item: Item, queue: Queue, failure: Failure | None) -> Loss:
     assert item.state in {State.LEASED, State.RUNNING}  # the gate may be passed already
     if item.stop_requested_at is not None:
         return Loss(event=Event.STOP)
-    if failure is not None and item.attempt >= queue.max_attempts:
+    if failure is None:  # it was leased ahead of a slot: no fault of the item's, and not counted
+        return Loss(event=Event.REQUEUE)
+    if item.lost_count >= LOST_LIMIT or _tries(item) >= queue.max_attempts:
         return Loss(event=Event.GIVE_UP, failure=failure)
-    return Loss(event=Event.REQUEUE)
+    return Loss(event=Event.REQUEUE, lost=1)
 
 
 def explain(
@@ -86,6 +88,11 @@ def explain(
         position=ahead + 1,
         ahead=ahead,
     )
+
+
+def _tries(item: Item) -> int:
+    """Return how many attempts came to something, this one included."""
+    return 1 + item.lost_count + item.retry_count
 
 
 def _give_up(failure_class: FailureClass, reason: str) -> Loss:

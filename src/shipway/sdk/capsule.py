@@ -78,7 +78,7 @@ class Capsule:
         if script is not None:
             raise Invalid(
                 f"entry_point {script!r} is not in the source: looked in "
-                f"{self.subdirectory or 'its root'!r} and above (a file that is ignored by "
+                f"{repr(self.subdirectory) if self.subdirectory else 'its root'} and above (a file that is ignored by "
                 ".gitignore or .shipwayignore is not sent)",
                 field="entry_point",
                 value=script,
@@ -248,7 +248,11 @@ class _Contents:
     def capsule(self, subdirectory: str, tree: str, info: CommitInfo | None) -> Capsule:
         """Return what was collected."""
         if not self._entries:
-            raise Invalid("there is nothing to send: every file is ignored", field="uri")
+            raise Invalid(
+                "there is nothing to send: the directory has no file, or .gitignore and "
+                ".shipwayignore leave out every one of them",
+                field="uri",
+            )
         manifest = encode(self._entries)
         return Capsule(
             manifest=manifest,

@@ -113,7 +113,7 @@ def check_entry_point(
     if script is not None:
         raise Invalid(
             f"entry_point {script!r} is not in {without_credentials(address.url)} at {commit}: "
-            f"looked in {folder or 'its root'!r} and above",
+            f"looked in {repr(folder) if folder else 'its root'} and above",
             field="entry_point",
             value=script,
         )

@@ -70,7 +70,7 @@ def launch_add(  # noqa: PLR0917 - the signature is fixed
     """
     given = dict(locals())
     with as_launch_error():
-        given["uri"] = None if uri is None else os.fspath(uri)
+        given["uri"] = os.fspath(uri) if isinstance(uri, os.PathLike) else uri
         given["queue_name"] = _one_queue(queue_name, queue)
         if dry_run:
             raise NotAvailable(

@@ -176,6 +176,7 @@ class Items:
         if queue is None:
             raise NotFound(f"queue {old.queue!r} of item {old.id} was deleted")
         before = LaunchSpec.from_json(json.loads(old.spec))
+        _check_critical(actor, queue, Priority(before.priority))
         spec = replace(before, run_id=new_run_id(self._random))
         return self._insert(
             tx, actor, spec, queue, key=key, body_hash=f"retry:{old.id}",

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Sequence
 
 from shipway.domain.actor import Actor, Key, Role, Session, User
-from shipway.domain.errors import Exists, Invalid, NotFound, Unauthenticated
+from shipway.domain.errors import Conflict, Exists, Invalid, NotFound, Unauthenticated
 from shipway.domain.ids import (
     KEY_SECRET_LENGTH,
     ItemId,
@@ -86,6 +86,8 @@ class Keys:
     def set_disabled(self, tx: Tx, actor: Actor, name: str, *, is_disabled: bool) -> User:
         """Disable a user with all their keys, or enable them again."""
         require(actor, ADMINS, "disable users")
+        if is_disabled and name == actor.user:
+            raise Conflict(f"you are {name}: only another admin can disable you")
         user = tx.actors.set_disabled(UserName(name), is_disabled=is_disabled)
         if user is None:
             raise NotFound(missing(f"user {name!r}"))

@@ -292,8 +292,8 @@ class BlobRows(Protocol):
     def add(self, entity: str, blobs: Mapping[Digest, int], *, now: int) -> None:
         """Note stored blobs (digest to size) as this entity's; known ones are ignored."""
 
-    def size(self, entity: str, digest: Digest) -> int | None:
-        """Return a blob's size if this entity stored it."""
+    def size(self, entity: str | None, digest: Digest) -> int | None:
+        """Return a blob's size if this entity stored it, or anybody when none is named."""
 
 
 class ClockRows(Protocol):

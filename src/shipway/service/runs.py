@@ -133,14 +133,7 @@ def merge(tx: Tx, run: Run, *, config: Mapping[str, Any], summary: Mapping[str, 
 
 def check_file(path: object, digest: object, size: object, *, at: int) -> RunFile:
     """Return a run's file, its path checked; raise `Invalid` otherwise."""
-    is_clean = (
-        isinstance(path, str)
-        and 0 < len(path) <= PATH_LIMIT
-        and not path.startswith("/")
-        and path.isprintable()
-        and all(part not in {"", ".", ".."} for part in path.split("/"))
-    )
-    if not is_clean:
+    if not is_clean_path(path):
         raise Invalid(
             f"path {path!r} is not a relative path without '..'", field="path", value=path
         )

@@ -32,8 +32,11 @@ class Blobs:
             ],
         )
 
-    def size(self, entity: str, digest: Digest) -> int | None:
-        """Return a blob's size if this entity stored it."""
-        params = {"entity_folded": fold(entity), "digest": digest}
-        row = self._session.one("blob_size", params)
+    def size(self, entity: str | None, digest: Digest) -> int | None:
+        """Return a blob's size if this entity stored it, or anybody when none is named."""
+        if entity is None:
+            row = self._session.one("blob_size_anywhere", {"digest": digest})
+        else:
+            params = {"entity_folded": fold(entity), "digest": digest}
+            row = self._session.one("blob_size", params)
         return None if row is None else int(row[0])

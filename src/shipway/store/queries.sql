@@ -496,7 +496,7 @@ SET
     user_name = excluded.user_name,
     hostname = excluded.hostname,
     version = excluded.version,
-    state = CASE WHEN agents.state = 'gone' THEN excluded.state ELSE agents.state END,
+    state = CASE WHEN agents.state = 'draining' THEN agents.state ELSE excluded.state END,
     queue_ids = excluded.queue_ids,
     queues = excluded.queues,
     resources = excluded.resources,
@@ -688,6 +688,10 @@ ON CONFLICT DO NOTHING
 -- name: blob_size
 -- None for one that only others stored.
 SELECT size FROM blobs WHERE entity_folded = :entity_folded AND digest = :digest
+
+-- name: blob_size_anywhere
+-- For those who may read everybody's.
+SELECT size FROM blobs WHERE digest = :digest LIMIT 1
 
 -- name: lease_time
 -- As of the last tick.

@@ -307,6 +307,9 @@ CREATE TABLE blobs (
     PRIMARY KEY (entity_folded, digest)
 );
 
+-- For those who may read everybody's blobs.
+CREATE INDEX blobs_by_digest ON blobs (digest);
+
 INSERT INTO meta (name, value) VALUES ('format', 'shipway');
 
 INSERT INTO lease_clock (id, now) VALUES (1, 0);

@@ -220,12 +220,13 @@ class AgentSuite:
                 seen_at=10,
             )  # fmt: skip
 
-    def test_a_gone_agent_comes_back_as_it_says(self, store: Store) -> None:
+    def test_an_agent_that_was_asked_to_end_comes_back_as_it_says(self, store: Store) -> None:
         write(store, lambda tx: tx.agents.upsert(an_agent()))
-        write(store, lambda tx: tx.agents.set_state(an_agent().id, AgentState.GONE))
-        write(store, lambda tx: tx.agents.upsert(an_agent()))
-        with store.read() as tx:
-            assert tx.agents.get(an_agent().id) == an_agent()
+        for state in (AgentState.GONE, AgentState.STOPPING):
+            write(store, lambda tx, s=state: tx.agents.set_state(an_agent().id, s))  # type: ignore[misc] # bound now
+            write(store, lambda tx: tx.agents.upsert(an_agent()))
+            with store.read() as tx:
+                assert tx.agents.get(an_agent().id) == an_agent()
         unknown = AgentId("unknown")
         assert write(store, lambda tx: tx.agents.set_state(unknown, AgentState.GONE)) is None
 
