@@ -16,6 +16,7 @@ from shipway.agent.streams import (
     tail_lines,
 )
 from shipway.domain.attempt import LogStream, encode_frame
+from shipway.service.logs import parse_records
 
 
 def a_frame(text: str, at: int = 1) -> bytes:
@@ -72,11 +73,11 @@ def test_a_build_log_is_frames(tmp_path: Path) -> None:
 
 def test_only_whole_records_are_shipped(tmp_path: Path, records: RecordStream) -> None:
     written = tmp_path / "records.jsonl"
-    written.write_bytes(b'{"kind":"config"}\n{"kind":"hist')
-    assert shipped(records) == b'{"kind":"config"}\n'
+    written.write_bytes(b'{"kind":"config","values":{}}\n{"kind":"hist')
+    assert shipped(records) == b'{"kind":"config","values":{}}\n'
     with written.open("ab") as file:
-        file.write(b'ory"}\n')
-    assert shipped(records) == b'{"kind":"config"}\n{"kind":"history"}\n'
+        file.write(b'ory","values":{}}\n')
+    assert shipped(records) == b'{"kind":"config","values":{}}\n{"kind":"history","values":{}}\n'
 
 
 def test_a_restart_goes_on_after_what_was_taken_over(
@@ -85,14 +86,14 @@ def test_a_restart_goes_on_after_what_was_taken_over(
     (tmp_path / "files" / "0").write_bytes(b"weights")
     line = json.dumps({"kind": "file", "path": "a.bin", "stored": "0"}).encode() + b"\n"
     written = tmp_path / "records.jsonl"
-    written.write_bytes(b'{"kind":"config"}\n' + line)
+    written.write_bytes(b'{"kind":"config","values":{}}\n' + line)
     before = shipped(records)
     with (tmp_path / "records.sent").open("ab") as file:
         file.write(b'{"torn')
     with written.open("ab") as file:
-        file.write(b'{"kind":"summary"}\n')
+        file.write(b'{"kind":"summary","values":{}}\n')
     again = a_stream(tmp_path, uploads)
-    assert shipped(again) == before + b'{"kind":"summary"}\n'
+    assert shipped(again) == before + b'{"kind":"summary","values":{}}\n'
     assert len(uploads) == 1
 
 
@@ -100,10 +101,53 @@ def test_a_record_that_is_too_long_is_replaced_by_a_note(
     tmp_path: Path, records: RecordStream
 ) -> None:
     (tmp_path / "records.jsonl").write_bytes(
-        b'{"x":"' + b"x" * LINE_LIMIT + b'"}\n{"kind":"config"}\n'
+        b'{"x":"' + b"x" * LINE_LIMIT + b'"}\n{"kind":"config","values":{}}\n'
     )
     lines = [json.loads(line) for line in shipped(records).splitlines()]
     assert [line["kind"] for line in lines] == ["dropped", "config"]
+
+
+def test_the_longest_record_is_shipped_and_a_byte_more_is_not(
+    tmp_path: Path, records: RecordStream
+) -> None:
+    frame = b'{"kind":"config","values":{"a":"%s"}}\n'
+    whole = frame % (b"x" * (LINE_LIMIT + 2 - len(frame)))
+    longer = frame % (b"x" * (LINE_LIMIT + 3 - len(frame)))
+    last = b'{"kind":"history","values":{"a":2}}\n'
+    (tmp_path / "records.jsonl").write_bytes(whole + longer + last)
+    lines = shipped(records).splitlines(keepends=True)
+    assert (len(whole), lines[0], lines[2]) == (LINE_LIMIT, whole, last)
+    assert json.loads(lines[1])["kind"] == "dropped"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"kind":"history","val{"kind":"history","values":{"a":1}}',
+        b'{"kind":"config","values":{"a":"\xff"}}',
+        b'"config"',
+        b"\xef\xbb\xbf{}",
+        b'{"kind":"new","values":{}}',
+        b'{"kind":["config"],"values":{}}',
+        b'{"kind":"config","values":3}',
+        b'{"kind":"config","values":{"a":' + b"[" * 500 + b"]" * 500 + b"}}",
+        b'{"kind":"config","values":{"a":' + b"9" * 5_000 + b"}}",
+        b'{"kind":"config",\r"values":{}}',
+        b'{"kind":"file","path":"../a","stored":"0"}',
+        b'{"kind":"file","path":"\\ud800","stored":"0"}',
+        b"\r",
+    ],
+    ids=str,
+)
+def test_a_record_that_the_server_would_refuse_loses_no_other(
+    tmp_path: Path, records: RecordStream, line: bytes
+) -> None:
+    (tmp_path / "files" / "0").write_bytes(b"weights")
+    whole = b'{"kind":"history","values":{"a":2}}\n'
+    (tmp_path / "records.jsonl").write_bytes(line + b"\n" + whole)
+    data = shipped(records)
+    assert len(parse_records(data, at=1).history) == 1
+    assert data.count(b"\n") == 2, "one for each, else a restart goes on at the wrong line"
 
 
 @pytest.mark.parametrize("stored", ["../secret", "/etc/passwd", "", "..", "link", "gone", 3])

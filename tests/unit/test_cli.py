@@ -88,6 +88,14 @@ def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -
     assert "lunch" in capsys.readouterr().err
 
 
+def test_a_group_alone_says_its_help_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("Usage: shipway")
+    assert said.err.rstrip().endswith("say how to mend what is wrong.")
+
+
 @pytest.mark.parametrize(
     ("item", "code"),
     [

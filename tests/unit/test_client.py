@@ -273,6 +273,12 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
         Client(address, "k", env={})
 
 
+@pytest.mark.parametrize("item", ["", None, 3])
+def test_an_id_that_is_none_is_refused_before_anything_is_asked(steps: Steps, item: Any) -> None:
+    with pytest.raises(Invalid, match="must be text of 1 character or more"):
+        a_client("http://127.0.0.1:9", steps).items.get(item)
+
+
 def test_a_prefix_of_the_address_is_kept(steps: Steps) -> None:
     with scripted_server(ok(ITEM)) as server:
         client = a_client(server.base_url + "/launch/", steps)

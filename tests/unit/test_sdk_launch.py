@@ -175,6 +175,7 @@ def test_a_jobs_own_project_ranks_over_the_environment(
         ({}, Code.INVALID),
         ({"uri": ".", "docker_image": "x"}, Code.INVALID),
         ({"uri": "-x"}, Code.INVALID),
+        ({"uri": 3}, Code.INVALID),
         ({"uri": "/no/such/directory"}, Code.INVALID),
         ({"job": "train"}, Code.INVALID),
         ({"docker_image": "x", "priority": "urgent"}, Code.INVALID),

@@ -238,7 +238,8 @@ class Link:
             log.warning("call failed", extra={"way": courier.way, "error": error.message})
         if courier.way is Way.RENEW:
             return [NotRenewed(at=reply.at)]
-        if reply.cargo and error.code in BAD and "status" not in error.details:
+        is_proxy_s = error.code is Code.INTERNAL and "status" in error.details
+        if reply.cargo and error.code in BAD and not is_proxy_s:
             return self._doubted(reply, error)
         self._outbox.extendleft(reversed(reply.cargo))
         if self._phase is Phase.REGISTER and error.code in FATAL and not self._was_known:

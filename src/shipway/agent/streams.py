@@ -200,18 +200,13 @@ class RecordStream:
             value = json.loads(line.decode())
         except (ValueError, RecursionError) as error:
             return _note(f"a record is no JSON on one line: {type(error).__name__}")
-        if not isinstance(value, dict):
-            return _note("a record is no JSON object")
         if line.count(b"[") + line.count(b"{") > DEPTH_LIMIT and _is_deep(value):
             return _note(f"a record is nested deeper than {DEPTH_LIMIT}")
-        kind = value.get("kind")
-        if kind == "file":
+        if isinstance(value, dict) and value.get("kind") == "file":
             whole = self._file_line(value)
             return whole if len(whole) <= LINE_LIMIT else _dropped(value, "its record is too long")
-        if kind != "dropped" and (not isinstance(kind, str) or kind not in _VALUED):
-            return _note(f"a record is of no known kind: {ascii(kind)[:TEXT_SHOWN]}")
-        if kind != "dropped" and not isinstance(value.get("values"), dict):
-            return _note("a record has no values")
+        if refusal := _refusal(value):
+            return _note(refusal)
         return line.replace(b"\r", b" ") + b"\n"  # else the server sees two lines
 
     def _file_line(self, value: dict[str, Any]) -> bytes:
@@ -278,6 +273,18 @@ def _note(reason: str) -> bytes:
 
 def _json_line(value: dict[str, Any]) -> bytes:
     return json.dumps(value).encode() + b"\n"
+
+
+def _refusal(value: object) -> str | None:
+    """Say why the server would refuse a record that is no file's."""
+    if not isinstance(value, dict):
+        return "a record is no JSON object"
+    kind = value.get("kind")
+    if kind == "dropped":
+        return None
+    if not isinstance(kind, str) or kind not in _VALUED:
+        return f"a record is of no known kind: {ascii(kind)[:TEXT_SHOWN]}"
+    return None if isinstance(value.get("values"), dict) else "a record has no values"
 
 
 def _is_deep(value: object) -> bool:

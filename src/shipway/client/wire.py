@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from shipway import __version__
 from shipway.client.connections import Connections
 from shipway.client.failures import failure_of
-from shipway.domain.errors import Code, ShipwayError
+from shipway.domain.errors import Code, Invalid, ShipwayError
 from shipway.domain.ids import Random
 
 API = "/api/v1"
@@ -272,7 +272,7 @@ class Wire:
         )
 
 
-def segment(text: str) -> str:
+def segment(text: object) -> str:
     """Return an id or a name as one part of an address; raise `Invalid` unless it is text."""
     if not isinstance(text, str) or not text:
         raise Invalid(f"an id or a name must be text of 1 character or more, not {text!r}")

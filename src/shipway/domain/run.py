@@ -10,6 +10,8 @@ from typing import Any
 from shipway.domain.ids import Digest, ItemId, RunId
 from shipway.domain.item import FailureClass, Item, State
 
+PATH_LIMIT = 1_024  # characters of a file's path
+
 
 class RunState(StrEnum):
     """How a run stands; `wandb` clients read `stopped` as failed with exit code 143."""
@@ -46,6 +48,17 @@ class RunFile:
     digest: Digest
     size: int
     at: int
+
+
+def is_clean_path(path: object) -> bool:
+    """Tell whether a saved file may have this path: relative, printable, without `..`."""
+    return (
+        isinstance(path, str)
+        and 0 < len(path) <= PATH_LIMIT
+        and not path.startswith("/")
+        and path.isprintable()
+        and all(part not in {"", ".", ".."} for part in path.split("/"))
+    )
 
 
 _BY_STATE = {

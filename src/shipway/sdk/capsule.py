@@ -76,10 +76,10 @@ class Capsule:
         modes = {entry.path: entry.mode.value for entry in self.entries}
         script = missing_script(entry_point, self.subdirectory, modes)
         if script is not None:
+            place = repr(self.subdirectory) if self.subdirectory else "its root"
             raise Invalid(
-                f"entry_point {script!r} is not in the source: looked in "
-                f"{repr(self.subdirectory) if self.subdirectory else 'its root'} and above (a file that is ignored by "
-                ".gitignore or .shipwayignore is not sent)",
+                f"entry_point {script!r} is not in the source: looked in {place} and above "
+                "(a file that is ignored by .gitignore or .shipwayignore is not sent)",
                 field="entry_point",
                 value=script,
             )

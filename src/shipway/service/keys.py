@@ -21,7 +21,7 @@ from shipway.domain.ids import (
     split_key,
 )
 from shipway.domain.item import HELD
-from shipway.domain.names import check_name, check_title
+from shipway.domain.names import check_name, check_title, fold
 from shipway.service.access import ADMINS, READERS, missing, require
 from shipway.service.ports import Clock, Tx
 from shipway.service.queues import Queues
@@ -86,7 +86,7 @@ class Keys:
     def set_disabled(self, tx: Tx, actor: Actor, name: str, *, is_disabled: bool) -> User:
         """Disable a user with all their keys, or enable them again."""
         require(actor, ADMINS, "disable users")
-        if is_disabled and name == actor.user:
+        if is_disabled and fold(name) == fold(actor.user):
             raise Conflict(f"you are {name}: only another admin can disable you")
         user = tx.actors.set_disabled(UserName(name), is_disabled=is_disabled)
         if user is None:

@@ -10,14 +10,13 @@ from shipway.domain.actor import Actor, Role
 from shipway.domain.errors import Forbidden, Invalid, LeaseLost, NotFound
 from shipway.domain.ids import Digest, RunId, is_digest
 from shipway.domain.item import HELD, Item
-from shipway.domain.run import Run, RunFile, RunState, state_of
+from shipway.domain.run import Run, RunFile, RunState, is_clean_path, state_of
 from shipway.service.access import READERS, WRITERS, check_sees, missing, require
 from shipway.service.ports import Clock, Tx
 
 LIST_LIMIT = 1_000
 HISTORY_LIMIT = 10_000  # rows in one answer
 ROWS_LIMIT = 1_000  # rows in one report
-PATH_LIMIT = 1_024  # characters of a file's path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
