@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import find, settings
+from hypothesis import strategies as st
 
 TEST_LIMIT_S = 0.3  # CPU seconds of one unit test
 TOTAL_LIMIT_S = 15.0  # CPU seconds of all of them
@@ -29,6 +31,11 @@ class CpuBudget:
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
+
+    def pytest_collection_finish(self) -> None:
+        """Let hypothesis make its Unicode tables, once a machine, on nobody's account."""
+        every = settings(max_examples=1, database=None)
+        find(st.text(st.characters(exclude_characters="\0"), min_size=1), bool, settings=every)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:

@@ -39,7 +39,7 @@ def _read(frames: Sequence[tuple[LogStream, bytes]], offset: int = 0, skip: int 
     return [*found, *lines.rest()]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(FRAMES)
 def test_a_watcher_that_comes_back_misses_and_repeats_nothing(
     frames: list[tuple[LogStream, bytes]],

@@ -21,10 +21,11 @@ def user() -> None:
 @user.command("create")
 @click.argument("name")
 @click.option("--role", type=ROLES, default="member", show_default=True, help="What they may do.")
+@click.option("--entity", help="The entity whose queues they share; their own unless named.")
 @as_json
-def create(*, name: str, role: str, is_json: bool) -> None:
-    """Add a person or a service account, with an entity of their own."""
-    made = connect().people.create_user(name, role)
+def create(*, name: str, role: str, entity: str | None, is_json: bool) -> None:
+    """Add a person or a service account; those of one entity share its queues."""
+    made = connect().people.create_user(name, role, entity=entity)
     if is_json:
         emit(made)
     else:

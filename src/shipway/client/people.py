@@ -13,9 +13,12 @@ class People:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def create_user(self, name: str, role: str) -> dict[str, Any]:
-        """Create a user; `role` is the most that a key of theirs may have."""
-        return self._wire.post("/users", {"name": name, "role": role})
+    def create_user(self, name: str, role: str, *, entity: str | None = None) -> dict[str, Any]:
+        """Create a user of an entity, their own unless it is named.
+
+        `role` is the most that a key of theirs may have.
+        """
+        return self._wire.post("/users", {"name": name, "role": role, "entity": entity})
 
     def users(self) -> list[dict[str, Any]]:
         """Return all users."""

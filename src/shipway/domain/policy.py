@@ -167,7 +167,12 @@ def _no_agent(item: Item, queue: Queue, agents: Sequence[Agent], now: int) -> Re
             f"of them is {item.submitted_by}'s; an agent with run_as 'shared' would take it.",
         )
     if not any(_fits(agent, item, now) for agent in agents):
-        return Reason(code="draining", text="Every agent that could take it is draining.")
+        one = next(agent.id for agent in offering if _may_run(agent, item))
+        text = (
+            "Every agent that could take it is draining or about to end; "
+            f"this lets one go on: shipway agents drain --undo {one}"
+        )
+        return Reason(code="draining", text=text)
     return None
 
 
