@@ -35,7 +35,11 @@ class CpuBudget:
     def pytest_collection_finish(self) -> None:
         """Let hypothesis make its Unicode tables, once a machine, on nobody's account."""
         every = settings(max_examples=1, database=None)
-        find(st.text(st.characters(exclude_characters="\0"), min_size=1), bool, settings=every)
+        for text in (
+            st.text(min_size=1),
+            st.text(st.characters(exclude_characters="\0"), min_size=1),
+        ):
+            find(text, bool, settings=every)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
