@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from shipway.client import Client
+from shipway.testing.git_server import GitServer
 
 SLOTS = 8
 START_S = 30.0
@@ -39,11 +40,16 @@ class Stack:
 @contextlib.contextmanager
 def stack() -> Iterator[Stack]:
     """Yield a running stack; everything it started is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="shipway-bench-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="shipway-bench-") as folder,
+        GitServer(Path(folder, "git")).running() as git_server,
+    ):
         root = Path(folder)
         home = root / "home"
         env = {**os.environ, "SHIPWAY_HOME": str(home)}
-        source, git_server = _git_source(root / "git")
+        commit = _commit(root / "git" / "work")
+        url = f"{git_server.url}/work/.git"
+        source = {"kind": "git", "url": url, "commit": commit, "ref": "main"}
         config = root / "agent.json"
         config.write_text(json.dumps({"git_protocols": ["https", "ssh", "http"]}))
         argv = [sys.executable, "-m", "shipway"]
@@ -57,7 +63,7 @@ def stack() -> Iterator[Stack]:
             scratch.mkdir()
             yield Stack(home=home, client=client, source=source, scratch=scratch)
         finally:
-            for process in (agent, up, git_server):
+            for process in (agent, up):
                 if process is not None:
                     process.terminate()
                     process.wait(timeout=30)
@@ -76,20 +82,14 @@ def _client(home: Path) -> Client:
     return Client(server["base_url"], server["api_key"])
 
 
-def _git_source(folder: Path) -> tuple[dict[str, Any], subprocess.Popen[bytes]]:
-    work = folder / "work"
+def _commit(work: Path) -> str:
+    """Make a repository of twenty files and return its one commit."""
     work.mkdir(parents=True)
     for number in range(FILES):
         (work / f"module_{number:02}.py").write_text(f'"""Module {number}."""\n' * 20)
     git = ["git", "-C", str(work), "-c", "user.name=bench", "-c", "user.email=bench@localhost"]
     for argv in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "Files"]):
         subprocess.run([*git, *argv], check=True)
-    commit = subprocess.run(
+    return subprocess.run(
         [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
     ).stdout.strip()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "bench.git_server", str(folder)], stdout=subprocess.PIPE
-    )
-    assert server.stdout is not None
-    url = f"{server.stdout.readline().decode().strip()}/work/.git"
-    return {"kind": "git", "url": url, "commit": commit, "ref": "main"}, server

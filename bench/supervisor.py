@@ -11,37 +11,23 @@ import threading
 import time
 from pathlib import Path
 
+from bench.drain import spawn_loop
+from bench.stack import SLOTS
 from shipway.plugins.runner import RunnerContext, RunRequest, RunStatus
 from shipway.runners.local_machine import boot_ms
 from shipway.runners.local_process import LocalProcessRunner
 
-WINDOW = 8
 LEASE_MS = 600_000
 WAIT_LIMIT_S = 120.0
 TRUE = shutil.which("true") or "/bin/true"
 ENVIRONMENT = {f"SHIPWAY_BENCH_{number}": "x" * 24 for number in range(30)} | {"PATH": os.defpath}
 
 
-def bare(jobs: int) -> float:
-    """Return seconds for so many programs, eight at once, with nothing around them."""
-    began = time.perf_counter()
-    live = 0
-    for _ in range(jobs):
-        if live == WINDOW:
-            os.wait()
-            live -= 1
-        os.posix_spawn(TRUE, (TRUE,), ENVIRONMENT, setsid=True)
-        live += 1
-    for _ in range(live):
-        os.wait()
-    return time.perf_counter() - began
-
-
 class Supervised:
     """The same through the runner: durable results, forgotten once seen."""
 
     def __init__(self, folder: Path) -> None:
-        self.free = threading.Semaphore(WINDOW)
+        self.free = threading.Semaphore(SLOTS)
         self.attempts = folder / "attempts"
         self.runner = LocalProcessRunner()
         self.count = 0
@@ -52,7 +38,7 @@ class Supervised:
             home=folder / "supervisor",
             attempts=self.attempts,
             agent="bench",
-            slots=WINDOW,
+            slots=SLOTS,
             base_url="http://127.0.0.1:1",
             key_file=key_file,
             notify=self.see,
@@ -73,10 +59,10 @@ class Supervised:
         for request in requests:
             assert self.free.acquire(timeout=WAIT_LIMIT_S)
             self.runner.start(request)
-        for _ in range(WINDOW):
+        for _ in range(SLOTS):
             assert self.free.acquire(timeout=WAIT_LIMIT_S)
         took = time.perf_counter() - began
-        self.free.release(WINDOW)
+        self.free.release(SLOTS)
         return took
 
     def request(self) -> RunRequest:
@@ -111,11 +97,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         ours = Supervised(Path(name))
         try:
-            bare(WINDOW * 4)
-            ours.run(WINDOW * 4)
+            spawn_loop(SLOTS * 4)
+            ours.run(SLOTS * 4)
             ratios = []
             for _ in range(options.repeat):
-                limit = options.jobs / bare(options.jobs)
+                limit = options.jobs / spawn_loop(options.jobs)
                 found = options.jobs / ours.run(options.jobs)
                 ratios.append(found / limit)
                 print(f"bare {limit:7.0f}/s  supervised {found:7.0f}/s  ratio {ratios[-1]:.3f}")

@@ -40,6 +40,11 @@ AGENT_CONFIG = {
     "grace_s": "Seconds from SIGTERM to SIGKILL for items that say nothing; default: 10.",
     "git_hosts": "Patterns of hosts that may be fetched from; default: `*`.",
     "git_protocols": "Protocols that may be fetched over; default: `https`, `ssh`.",
+    "keep_work_h": "Hours that an unused copy of a source waits for another attempt; default: 24.",
+    "keep_failed_h": "Hours that the folder of a failed attempt is kept; default: 168, a week.",
+    "keep_failed": "Folders of failed attempts that are kept at most; default: 20.",
+    "environments_gb": "Size of all environments and packages, by last use; default: 20.",
+    "sources_gb": "Size of all fetched sources, by last use; default: 10.",
 }
 KINDS = {
     "shipway.sources": "fetches code",

@@ -14,12 +14,10 @@ from typing import Any
 import pytest
 
 from shipway.builders.uv import UvBuilder
-from shipway.builders.uv.tool import find_uv
 from shipway.plugins.builder import Environment
 from shipway.plugins.errors import PermanentError, TemporaryError
-from tests.support.uv_bench import Bench
+from tests.support.uv_bench import HATCH, Bench, uv
 
-HATCH = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
 APP = """
 [project]
 name = "my-app"
@@ -61,17 +59,6 @@ def bench(tmp_path: Path, shared: Path) -> Bench:
     (shared / "uv").mkdir(exist_ok=True)
     (bench.cache / "uv").symlink_to(shared / "uv")
     return bench
-
-
-def uv(*argv: str, cwd: Path) -> None:
-    binary = find_uv(os.environ.get("PATH", os.defpath))
-    subprocess.run(
-        [binary, *argv, "--no-python-downloads", "--python", sys.executable],
-        cwd=cwd,
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
 
 
 def inputs() -> Iterator[Any]:
@@ -351,31 +338,6 @@ def test_scripts_of_dependencies_see_the_project(bench: Bench) -> None:
     assert "1 passed" in bench.run(made, tree, "pytest", "-q", "-p", "no:cacheprovider")
 
 
-@pytest.mark.parametrize("is_locked", [True, False])
-def test_a_member_of_a_workspace_gets_its_own_dependencies(
-    bench: Bench, *, is_locked: bool
-) -> None:
-    member = '[project]\nname = "{}"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = {}\n'
-    files = {
-        "pyproject.toml": APP + '[tool.uv.workspace]\nmembers = ["packages/*"]\n',
-        "packages/a/pyproject.toml": member.format("aa", '["bb", "toml"]')
-        + "[tool.uv.sources]\nbb = { workspace = true }\n"
-        + HATCH,
-        "packages/a/src/aa/__init__.py": "",
-        "packages/b/pyproject.toml": member.format("bb", '["iniconfig"]') + HATCH,
-        "packages/b/bb/__init__.py": "x = 7\n",
-        "packages/a/main.py": (
-            "import aa, bb, toml, iniconfig, importlib.util as u\nprint(bb.x, u.find_spec('six'))\n"
-        ),
-    }
-    tree = bench.tree(files)
-    if is_locked:
-        uv("lock", cwd=tree)
-    made = bench.build(tree, "packages/a")
-    assert made.facts["kind"] == ("uv.lock" if is_locked else "pyproject.toml")
-    assert bench.run(made, tree, "python", "main.py", start="packages/a") == "7 None"
-
-
 def test_folders_that_a_requirements_file_names_are_laid_over(bench: Bench) -> None:
     files = {
         "requirements.txt": "-e .\n./lib\n",
@@ -395,6 +357,21 @@ def test_folders_that_a_requirements_file_names_are_laid_over(bench: Bench) -> N
     tree = bench.tree(files)
     made = bench.build(tree)
     assert bench.run(made, tree, "python", "main.py") == "2 1.0"
+
+
+def test_what_was_evicted_is_built_again(tmp_path: Path) -> None:
+    """Earns its downloads: uv itself must find its own cache whole without what was removed."""
+    bench = Bench(tmp_path)
+    tree = bench.tree({"pyproject.toml": APP})
+    made = bench.build(tree)
+    kept = bench.builder.kept(bench.cache)
+    names = {one.path.relative_to(bench.cache).parts[0] for one in kept}
+    assert names >= {"envs", "uv"}
+    assert all(bench.builder.evict(bench.cache, one) for one in kept)
+    assert not made.path.exists()
+    again = bench.build(tree)
+    assert not again.is_cached
+    assert bench.run(again, tree, "python", "-c", "import six; print(six.__name__)") == "six"
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")

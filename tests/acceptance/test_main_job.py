@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from shipway.testing.git_server import GitServer
 from tests.support.embedded import Embedded, embedded, git
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train_elasticnet"
@@ -44,23 +44,6 @@ def main():
 """
 
 
-@contextlib.contextmanager
-def git_server(root: Path) -> Iterator[str]:
-    """Serve a folder's repositories over HTTP on loopback."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.git_server", str(root)],
-        stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().decode().strip()
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
 @pytest.fixture
 def shipway() -> Iterator[Embedded]:
     with embedded(SHIPWAY_GIT_PROTOCOLS="https,ssh,http") as made:
@@ -78,9 +61,9 @@ def test_the_documented_example_trains_and_keeps_its_score(shipway: Embedded) ->
     git(repository, "init", "-q", "-b", "main")
     git(repository, "add", ".")
     git(repository, "commit", "-q", "-m", "Train")
-    with git_server(shipway.root / "served") as address:
+    with GitServer(shipway.root / "served").running() as server:
         done = subprocess.run(
-            [sys.executable, "-c", DOCUMENTED, f"{address}/elasticnet/.git"],
+            [sys.executable, "-c", DOCUMENTED, f"{server.url}/elasticnet/.git"],
             env=shipway.env, capture_output=True, text=True, check=False, timeout=350,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr

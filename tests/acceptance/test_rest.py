@@ -167,6 +167,61 @@ def test_blobs_travel_one_by_one_and_in_packs(server: Running) -> None:
     assert (wrong.status, wrong.code) == (400, "invalid")
 
 
+@pytest.mark.parametrize("what", ["key", "user"])
+def test_an_open_poll_gets_nothing_for_a_revoked_key(server: Running, what: str) -> None:
+    person = server.user(f"late-{what}", "member")
+    body = {
+        "id": f"late-{what}", "queues": ["default"], "resources": ["local-process"],
+        "run_as": "shared",
+    }  # fmt: skip
+    assert person.post("/api/v1/agents", body).status == 201
+    answers: list[Any] = []
+    ask = {"agent": f"late-{what}", "limit": 1, "wait_s": 20}
+    poll = threading.Thread(target=lambda: answers.append(person.post("/api/v1/leases", ask)))
+    poll.start()
+    try:
+        time.sleep(0.8)  # longer than its key is trusted
+        if what == "key":
+            key = str(person.key).partition("-")[0].removeprefix("sw_")
+            assert server.admin.send("DELETE", f"/api/v1/keys/{key}").status == 200
+        else:
+            assert server.admin.post(f"/api/v1/users/late-{what}/disable").status == 200
+        item = server.admin.add(entity=f"late-{what}")
+    finally:
+        poll.join(25)
+    assert answers[0].status == 401, answers[0].text
+    state = server.admin.get(f"/api/v1/items/{item['id']}").json["state"]
+    assert state == "pending"
+
+
+def test_what_an_admin_submits_to_others_is_readable_where_it_runs(
+    server: Running, by_role: dict[str, Caller]
+) -> None:
+    theirs, other = server.user("cy", "member"), by_role["member"]
+    digest = hashlib.sha256(b"a manifest").hexdigest()
+    at = f"/api/v1/blobs/{digest}"
+    source = {"kind": "capsule", "digest": digest, "tree": "a" * 40}
+    draft = {"source": source, "entity": "cy"}
+    assert server.admin.send("PUT", at, b"a manifest").status == 201
+    refused = server.admin.post("/api/v1/items", draft)
+    assert (refused.status, refused.code) == (400, "invalid"), refused.text
+    assert refused.json["error"]["details"]["field"] == "source.digest"
+    assert theirs.get(at).status == 404
+    lacking = server.admin.post("/api/v1/blobs/missing?entity=cy", {"digests": [digest]})
+    assert lacking.json == {"missing": [digest]}
+    assert server.admin.send("PUT", at + "?entity=cy", b"a manifest").status == 201
+    assert server.admin.post("/api/v1/items", draft).status == 201
+    assert theirs.get(at).data == b"a manifest"
+    assert other.get(at).status == 404
+    pack = bytes.fromhex(digest) + struct.pack(">I", 10) + b"a manifest"
+    for method, path, body in (
+        ("PUT", at + "?entity=cy", b"a manifest"),
+        ("POST", "/api/v1/blobs/pack?entity=cy", pack),
+        ("POST", "/api/v1/blobs/missing?entity=cy", {"digests": [digest]}),
+    ):
+        assert other.send(method, path, body).status == 404, (method, path)
+
+
 def test_a_wait_ends_with_the_item(server: Running) -> None:
     agent = server.agent("agent-wait", queues=["wait"]) if _queue(server, "wait") else ""
     item = server.admin.add(queue="wait")
@@ -186,6 +241,24 @@ def test_a_wait_ends_with_the_item(server: Running) -> None:
     reported = time.monotonic()
     waiter.join()
     assert told[0] - reported < 0.25  # a busy machine; the bench measures it beside its goal
+
+
+def test_an_item_is_leased_by_the_commit_that_adds_it(server: Running) -> None:
+    agent = server.agent("agent-same", queues=["same"]) if _queue(server, "same") else ""
+    starts = {"limit": 1, "sources": [SOURCE["source"]]}
+    answers: list[Any] = []
+    poll = threading.Thread(
+        target=lambda: answers.append(server.lease(agent, wait_s=20, starts=starts))
+    )
+    poll.start()
+    _until(lambda: len(server.app.edge.polls) == 1)
+    commits = server.app.edge.metrics.commits
+    item = server.admin.add(queue="same")
+    poll.join()
+    assert server.app.edge.metrics.commits == commits + 1
+    assert [(one["item"], one["started"]) for one in answers[0]["leases"]] == [(item["id"], True)]
+    events = server.admin.get(f"/api/v1/items/{item['id']}/events").json["items"]
+    assert [event["event"] for event in events] == ["enqueue", "lease", "start"]
 
 
 def test_a_waiting_agent_is_woken_by_an_item_and_by_a_stop(server: Running) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from shipway.domain.disk import Room
 from shipway.server.settings import Limits
 from tests.support.rest_server import SOURCE, Running, running
 
@@ -52,6 +53,14 @@ BAD_INPUT: list[tuple[str, str, Any, int, str, str]] = [
     ("GET", "/items/none", None, 404, "not_found", "none"),
     ("GET", "/items/none/wait?timeout_s=999", None, 400, "invalid", "timeout_s"),
     ("GET", "/items/none/logs?offset=-1", None, 400, "invalid", "offset"),
+    ("GET", f"/items/none/logs?offset={1 << 63}", None, 400, "invalid", "offset"),
+    ("GET", f"/items/none/logs?attempt={1 << 63}", None, 400, "invalid", "attempt"),
+    ("GET", f"/items/none/events?after={1 << 63}", None, 400, "invalid", "after"),
+    ("GET", f"/runs/ann/p/none/history?after={1 << 63}", None, 400, "invalid", "after"),
+    ("POST", f"/items/none/log/program?attempt=1&offset={1 << 63}", zlib.compress(b"x"), 400,
+     "invalid", "offset"),
+    ("POST", "/agents", {"id": "huge", "queues": ["default"], "resources": [], "slots": 1 << 63},
+     400, "invalid", "slots"),
     ("POST", "/queues", {"name": "../x", "resource": "any"}, 400, "invalid", "name"),
     ("POST", "/queues", {"name": "q", "resource": "moon"}, 400, "invalid", "moon"),
     ("POST", "/queues", {"name": "q", "resource": "any", "colour": 1}, 400, "invalid", "colour"),
@@ -80,6 +89,16 @@ def test_bad_input_is_named(  # noqa: PLR0917 - a row of the table
     assert (reply.status, reply.code) == (status, code), reply.text
     assert word in reply.json["error"]["message"]
     assert server.admin.get("/api/v1/items?limit=1000").json["items"] == before
+
+
+@pytest.mark.parametrize("last", ["٣", "²", str(1 << 63), "9" * 5_000, "-1", "x", "1.²..3"])
+@pytest.mark.parametrize("path", ["events", "logs"])
+def test_a_last_event_id_that_is_no_number_is_named(server: Running, path: str, last: str) -> None:
+    item = server.admin.add()["id"]
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": last.encode().decode("latin-1")}
+    reply = server.admin.get(f"/api/v1/items/{item}/{path}", headers)
+    assert (reply.status, reply.code) == (400, "invalid"), reply.text
+    assert "Last-Event-ID" in reply.json["error"]["message"]
 
 
 def test_json_is_at_most_64_levels_deep(server: Running) -> None:
@@ -234,3 +253,21 @@ def _answer(line: socket.socket) -> bytes:
     except OSError:
         pass
     return found
+
+
+def test_a_short_disk_takes_no_new_items_and_still_takes_the_rest(server: Running) -> None:
+    space = server.app.edge.service.space
+    before = server.admin.add()["id"]
+    data = b"log of what runs"
+    space.note(Room(free=10**9, total=10**12))
+    try:
+        refused = server.admin.post("/api/v1/items", SOURCE)
+        assert (refused.status, refused.code) == (507, "storage_full")
+        assert "no new work is taken" in refused.text
+        assert server.admin.get("/api/v1/me").json["is_short_of_disk"] is True
+        path = f"/api/v1/blobs/{hashlib.sha256(data).hexdigest()}"
+        assert server.admin.send("PUT", path, data).status == 201
+        assert server.admin.post(f"/api/v1/items/{before}/stop").status == 200
+    finally:
+        space.note(Room(free=10**12, total=10**12))
+    assert server.admin.add()["state"] == "pending"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.git_server import GitHandler
 from shipway.domain.draft import draft
 from shipway.domain.errors import Invalid
 from shipway.domain.launch_spec import Draft
 from shipway.sdk.pinned_source import pin
+from shipway.testing.git_server import GitServer
 
 ENV = {
     "PATH": "/usr/bin:/bin",
@@ -52,20 +50,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
     git(work, "commit", "--quiet", "-am", "second")
     git(root, "clone", "--quiet", "--bare", "work", "code.git")
 
-    class Handler(GitHandler):
-        pass
-
-    Handler.root = root
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        url = f"http://127.0.0.1:{server.server_port}/code.git"
-        yield url, first, git(work, "rev-parse", "HEAD")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with GitServer(root).running() as server:
+        yield f"{server.url}/code.git", first, git(work, "rev-parse", "HEAD")
 
 
 def pinned(tmp_path: Path, **arguments: Any) -> Draft:

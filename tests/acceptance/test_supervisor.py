@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from shipway.domain.attempt import Cause, LogStream, Phase, decode_frames
+from shipway.domain.order import ORDER_FILE, PACKED
+from shipway.domain.spool import GuardianWord
 from shipway.plugins.errors import PermanentError
 from shipway.runners.local_machine import boot_ms
 from tests.support.supervised import PYTHON, Stage
@@ -214,6 +216,27 @@ def test_large_orders_arrive(stage: Stage) -> None:
     handle = stage.start(*SHELL, 'printf %s "$BIG" | wc -c', env={"BIG": "x" * 100_000})
     assert stage.ended(handle).exit_code == 0
     assert stage.output(handle).strip() == b"100000"
+
+
+def test_supervisor_of_an_older_version_takes_orders(stage: Stage) -> None:
+    """One that says nothing of packed orders gets them as JSON."""
+    seats = stage.runner._seats
+    assert seats.current is not None
+    assert seats.order_form() == PACKED
+    seats.current.header.words[GuardianWord.ORDERS] = 0
+    handle = stage.start(*SHELL, "echo ${#OLD}", env={"OLD": "x" * 100_000})
+    assert stage.ended(handle).exit_code == 0
+    assert stage.output(handle) == b"100000\n"
+    assert (stage.root / "attempts" / handle / ORDER_FILE).read_bytes().startswith(b"[")
+
+
+def test_program_that_ends_at_once_is_not_told_to_run(stage: Stage) -> None:
+    """Not even when its output is closed before; one of ten is enough on a busy machine."""
+    handles = [stage.start(*SHELL, "exec >&- 2>&-; sleep 0.002") for _ in range(10)]
+    for handle in handles:
+        stage.ended(handle)
+    told = {status.handle for status in stage.notices if status.phase is Phase.RUNNING}
+    assert told < set(handles)
 
 
 def test_folder_of_another_attempt_is_refused(stage: Stage) -> None:

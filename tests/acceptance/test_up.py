@@ -6,6 +6,7 @@ import json
 import signal
 import stat
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,92 @@ def test_an_agent_that_was_drained_or_stopped_by_hand() -> None:
         shipway.run("agents", "stop", agent["id"])
         assert nap(shipway)
         assert [a["state"] for a in _agents(shipway)] == ["active"]
+
+
+@pytest.mark.slow
+def test_an_older_server_is_replaced_once_nothing_runs_on_it() -> None:
+    """Earns: an upgrade needs no command, and never pulls a server from under a program."""
+    with embedded() as shipway:
+        shipway.up()
+        item = nap(shipway)
+        older = {**shipway.server(), "version": "0.0.1"}
+        (shipway.home / "server.json").write_text(json.dumps(older))
+        assert state_of(shipway, item) == "running"
+        assert shipway.server() == older
+        shipway.run("item", "cancel", item)
+        until(lambda: state_of(shipway, item) == "stopped", within_s=30, what="it has stopped")
+        until(lambda: shipway.server()["version"] != "0.0.1", within_s=30, what="it is replaced")
+        assert shipway.server()["boot_id"] != older["boot_id"]
+        assert shipway.server()["base_url"] == older["base_url"]
+
+
+@pytest.mark.slow
+def test_a_refused_key_ends_the_start_at_once_and_says_why() -> None:
+    """Earns: the reason, not a minute's wait and somebody else's last words."""
+    with embedded() as shipway:
+        shipway.up()
+        key = shipway.home / "key"
+        right = key.read_text()
+        shipway.run("down")
+        key.write_text(right.strip()[:-1] + ("0" if right.strip()[-1] != "0" else "1") + "\n")
+        began = time.monotonic()
+        done = subprocess.run(
+            [*SHIPWAY, "up", "--detach"], env=shipway.env, capture_output=True, text=True,
+            check=False, timeout=60,
+        )  # fmt: skip
+        assert time.monotonic() - began < 20
+        assert done.returncode == 1
+        assert "refuses the key in" in done.stderr
+        assert "shipway is up at" not in done.stderr
+        key.write_text(right)
+
+
+@pytest.mark.slow
+def test_a_revoked_key_of_the_home_s_own_is_renewed_by_the_next_up() -> None:
+    """Earns: nobody locks themselves out of their own machine's data."""
+    with embedded() as shipway:
+        shipway.up()
+        old = shipway.server()["api_key"]
+        done = subprocess.run(
+            [*SHIPWAY, "key", "revoke", old.partition("-")[0].removeprefix("sw_")],
+            env=shipway.env, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert "`shipway down` and then `shipway up` make a fresh one" in done.stderr
+        shipway.run("down")
+        shipway.up()
+        assert shipway.server()["api_key"] != old
+        assert nap(shipway)
+
+
+@pytest.mark.slow
+def test_status_of_a_fresh_home_starts_and_makes_nothing() -> None:
+    """Earns: a look changes nothing; every other command may start the server."""
+    with embedded() as shipway:
+        for argv in (["status"], ["status", "--json"]):
+            done = subprocess.run(
+                [*SHIPWAY, *argv], env=shipway.env, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 1
+            assert not shipway.home.exists()
+        assert "is not up on" in shipway.run("status", check=False)
+        shipway.run("queue", "ls")
+        assert json.loads(shipway.run("status", "--json"))["is_up"] is True
+
+
+@pytest.mark.slow
+def test_an_agent_that_ended_cleanly_is_gone_at_once() -> None:
+    """Earns: nobody waits a minute to learn that no agent is left."""
+    with embedded() as shipway:
+        shipway.run("up", "--detach", "--no-agent")
+        agent = subprocess.Popen(
+            [*SHIPWAY, "agent", "-q", "default"], env=shipway.env, stderr=subprocess.DEVNULL
+        )
+        try:
+            until(lambda: _agents(shipway), within_s=20, what="the agent has registered")
+        finally:
+            agent.terminate()
+            agent.wait(20)
+        assert [a["state"] for a in _agents(shipway)] == ["gone"]
 
 
 def _agents(shipway: Embedded) -> list[dict[str, Any]]:

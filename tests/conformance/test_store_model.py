@@ -160,15 +160,15 @@ class StoreMachine(RuleBasedStateMachine):
         to = after(before, event)
         assert to is not None
         move = replace(
-            a_move(replace(item, state=before), event), token=token, now=self.now, lost=lost,
-            retries=1 - lost, lease_now=self.now,
+            a_move(replace(item, state=before), event), items={item.id: token}, now=self.now,
+            lost=lost, retries=1 - lost, lease_now=self.now,
         )  # fmt: skip
         moved = write(self.store, lambda tx: tx.leases.move(move))
         fits = item.state is before and item.lease_token == token
         if event is Event.START and item.stop_requested_at is not None:
             fits = False
-        assert (moved is not None) is fits
-        if moved is not None:
+        assert list(moved) == ([item.id] if fits else [])
+        if moved:
             expected = self._expected_move(item, move)
             with self.store.read() as tx:
                 assert tx.items.get(item.id) == expected

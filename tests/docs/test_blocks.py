@@ -1,4 +1,4 @@
-"""Runs every `sh` and `python` block of README and tutorial, in order, in an empty directory."""
+"""Runs the `sh` and `python` blocks of pages that show a whole story, in an empty directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/tutorial").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs/tutorial").glob("*.md")),
+    ROOT / "docs/how-to/back-up.md",
+    ROOT / "docs/how-to/disk.md",
+]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE_LIMIT_S = 240.0
 

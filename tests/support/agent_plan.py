@@ -7,6 +7,7 @@ from typing import Any
 from shipway.agent import effects as do
 from shipway.agent import events as on
 from shipway.agent.lease import Lease
+from shipway.agent.need import Stock, need_of
 from shipway.agent.plan import step
 from shipway.agent.state import (
     Progress,
@@ -106,6 +107,11 @@ class Agent:
     def progress(self, lease: Lease) -> Progress | None:
         attempt = self.state.attempts.get(lease.key)
         return None if attempt is None else attempt.progress
+
+
+def room(state: State, now: int) -> int:
+    """Return how many leases an agent would ask for with nothing at hand."""
+    return need_of(state, now, held={}, stock=Stock()).room
 
 
 def only(kind: type[Any], effects: list[do.Effect]) -> Any:

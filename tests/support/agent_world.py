@@ -123,6 +123,7 @@ class FakeServer:
             leases = []
             while self.pending and len(leases) < ask["limit"] and gone == self.agents_gone:
                 leases.append(self._grant(self.pending.pop(0)["item"]))
+            self._start(leases, **ask.get("starts") or {"limit": 0, "sources": []})
             self.changed.notify_all()
             return {
                 "leases": leases,
@@ -209,6 +210,15 @@ class FakeServer:
                 "spec": {"entry_point": ["true"], "source": {"kind": "fake"}, **item["spec"]},
             },
         }
+
+    def _start(
+        self, leases: Sequence[dict[str, Any]], *, limit: int, sources: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Let the first leases of these sources pass the start gate too."""
+        warm = [lease for lease in leases if lease["item_json"]["spec"]["source"] in sources]
+        for lease in warm[:limit]:
+            self.items[lease["item"]]["state"] = "running"
+            lease |= {"started": True, "term_ms": 900_000}
 
     def _take(self, report: Mapping[str, Any]) -> dict[str, Any]:
         item, event = self.items[report["item"]], report["event"]
@@ -331,7 +341,7 @@ class World:
             now=now_ms,
             look_s=0.01,
         )
-        fetcher = Fetcher(
+        self.fetcher = fetcher = Fetcher(
             find=lambda _: self.source,
             cache=self.home / "sources",
             policy=SourcePolicy(),

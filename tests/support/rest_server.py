@@ -19,6 +19,7 @@ from shipway.domain.item import ItemEvent
 from shipway.server.app import Application, SystemClock, build_app, build_service
 from shipway.server.serving import make_server
 from shipway.server.settings import Limits, Settings
+from shipway.service.ports import Store
 from shipway.store.open import open_store
 
 START_S = 20.0
@@ -54,6 +55,12 @@ class MemoryBlobs:
     def all(self) -> Iterable[Digest]:
         return list(self._stored)
 
+    def old(self, *, before: int, after: str, limit: int) -> list[tuple[Digest, int]]:
+        return []  # all of them are young
+
+    def drop(self, digests: Iterable[Digest], *, before: int) -> int:
+        return 0
+
 
 class DeafStore:
     """A store whose commits nobody is told of."""
@@ -63,6 +70,9 @@ class DeafStore:
 
     def subscribe(self, take: Callable[[Sequence[ItemEvent]], None]) -> None:
         """Take note of nothing."""
+
+    def before_commit(self, claim: Any) -> None:
+        """Ask nobody."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -176,10 +186,14 @@ class Running:
 
 @contextmanager
 def running(
-    folder: Path, *, limits: Limits | None = None, is_deaf: bool = False
+    folder: Path,
+    *,
+    limits: Limits | None = None,
+    is_deaf: bool = False,
+    store: Store | None = None,
 ) -> Iterator[Running]:
-    """Run a server in a thread until the block ends."""
-    store = open_store(f"sqlite:///{folder / 'shipway.db'}", migrate=True)
+    """Run a server in a thread until the block ends, which closes the store."""
+    store = store or open_store(f"sqlite:///{folder / 'shipway.db'}", migrate=True)
     try:
         clock = SystemClock()
         service = build_service(clock)

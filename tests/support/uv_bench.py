@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from shipway.builders.uv import UvBuilder
+from shipway.builders.uv.tool import find_uv
 from shipway.plugins.builder import BuildRequest, Environment
+
+HATCH = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
 
 
 @dataclass
@@ -86,3 +90,14 @@ class Bench:
 def snapshot(tree: Path) -> dict[str, tuple[int, int]]:
     stats = {str(path): path.lstat() for path in [tree, *tree.rglob("*")]}
     return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+def uv(*argv: str, cwd: Path) -> None:
+    binary = find_uv(os.environ.get("PATH", os.defpath))
+    subprocess.run(
+        [binary, *argv, "--no-python-downloads", "--python", sys.executable],
+        cwd=cwd,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )

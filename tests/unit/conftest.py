@@ -16,8 +16,9 @@ from shipway.domain.ids import AgentId, ItemId, KeyId, Token, UserName
 from shipway.domain.item import Event, Failure, Item
 from shipway.domain.launch_spec import Draft
 from shipway.schemas import check, shipped
-from shipway.service.leases import LeaseAnswer, LeaseAsk, Report, ReportResult
+from shipway.service.leases import LeaseAnswer, LeaseAsk
 from shipway.service.ports import Tx
+from shipway.service.reports import Report, ReportResult
 from shipway.service.wiring import Service
 from shipway.store.open import open_store
 from shipway.store.sqlite import Durability
@@ -79,9 +80,8 @@ class World:
     def add(self, actor: Actor | None = None, *, key: str | None = None, **draft: Any) -> Item:
         """Add an item, ann's unless said."""
         made = Draft.from_json({"source": SOURCE, **draft})
-        return self.do(lambda tx: self.service.items.enqueue(tx, actor or self.ann, made, key=key))[
-            0
-        ]
+        added = self.do(lambda tx: self.service.items.enqueue(tx, actor or self.ann, [(made, key)]))
+        return added[0][0]
 
     def item(self, item_id: ItemId) -> Item:
         """Return an item as it is now."""

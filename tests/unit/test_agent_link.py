@@ -12,7 +12,8 @@ from shipway.agent.courier import LONGEST_PAUSE_MS, Reply
 from shipway.agent.events import Answered, Event, Failed, Lost
 from shipway.agent.faults import fault
 from shipway.agent.lease import Report
-from shipway.agent.link import FAULTS, REPORTS_BYTES, Link, Need
+from shipway.agent.link import FAULTS, REPORTS_BYTES, Link
+from shipway.agent.need import Need
 from shipway.agent.reasons import REASON_LIMIT, TAIL_LINES, TAIL_WIDTH, a_tail
 from shipway.agent.transport import Transport
 from shipway.client.wire import _encode

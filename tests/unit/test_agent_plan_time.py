@@ -21,11 +21,10 @@ from shipway.agent.state import (
     Progress,
     Settling,
     State,
-    room,
 )
 from shipway.domain.attempt import Cause, Ending
 from shipway.domain.item import Event, FailureClass, Stage
-from tests.support.agent_plan import BROKEN, Agent, a_lease, kinds, only
+from tests.support.agent_plan import BROKEN, Agent, a_lease, kinds, only, room
 
 REACHABLE = [
     Progress.FETCHING,
@@ -121,10 +120,20 @@ def test_a_runner_that_says_later_is_asked_again_and_then_the_item_fails() -> No
     for _ in range(TRIES - 1):
         assert not kinds(agent.hear(replace(failed, at=agent.now)))
         agent.now += 60_000
-        assert do.Start in kinds(agent.hear())
+        assert do.Send in kinds(agent.hear())  # to the gate again, which may have heard of a stop
+        assert do.Start in kinds(agent.answer(lease, Event.START))
     agent.hear(replace(failed, at=agent.now))
     report = only(do.Send, agent.hear(on.Drained(at=agent.now, key=lease.key, log_sizes={})))
     assert report.report.event is Event.FAIL
+
+
+def test_a_stop_that_came_while_the_runner_said_later_is_heard_of_at_the_gate() -> None:
+    agent, lease = Agent(), a_lease()
+    agent.reach(lease, Progress.STARTING)
+    agent.hear(on.Failed(at=agent.now, key=lease.key, failure=BROKEN, is_temporary=True))
+    agent.wait(5_000)
+    effects = agent.answer(lease, Event.START, is_ok=False, stop_requested=True)
+    assert kinds(effects) == {do.Drain}
 
 
 def test_a_stop_while_the_runner_says_later_needs_no_program() -> None:

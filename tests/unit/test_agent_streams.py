@@ -15,7 +15,7 @@ from shipway.agent.streams import (
     framed,
     tail_lines,
 )
-from shipway.domain.attempt import LogStream, encode_frame
+from shipway.domain.attempt import FRAME_LIMIT, LogStream, encode_frame
 from shipway.service.logs import parse_records
 
 
@@ -47,17 +47,17 @@ def shipped(stream: RecordStream) -> bytes:
 
 def test_a_piece_ends_with_a_whole_frame_and_knows_its_times() -> None:
     whole = a_frame("one", 3) + a_frame("two", 9)
-    piece = framed(whole + a_frame("three")[:-1], CHUNK)
+    piece = framed(whole + a_frame("three")[:-1])
     assert piece is not None
     assert (piece.data, piece.first_at, piece.last_at) == (whole, 3, 9)
-    assert framed(a_frame("one")[:-1], CHUNK) is None
+    assert framed(a_frame("one")[:-1]) is None
 
 
-def test_a_frame_longer_than_a_piece_goes_in_parts() -> None:
-    frame = a_frame("x" * CHUNK)
-    piece = framed(frame[:CHUNK], CHUNK)
+def test_the_longest_frame_goes_in_one_piece() -> None:
+    frame = a_frame("x" * FRAME_LIMIT)
+    piece = framed((frame + a_frame("y"))[:CHUNK])
     assert piece is not None
-    assert len(piece.data) == CHUNK
+    assert piece.data == frame
 
 
 def test_a_build_log_is_frames(tmp_path: Path) -> None:

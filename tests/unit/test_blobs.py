@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -169,3 +172,70 @@ def test_a_failed_sync_is_no_ack(
         blobs.put(a_digest_of(b"a"), b"a")
     assert bool(fatal) is is_fatal
     assert files(tmp_path) == []
+
+
+def test_a_failed_sync_of_a_blob_ends_the_server(tmp_path: Path) -> None:
+    program = (
+        "import errno, hashlib, os, sys; from pathlib import Path\n"
+        "def sync(handle):\n"
+        "    if bad: raise OSError(errno.EIO, 'lost')\n"
+        "bad = []; os.fsync = sync\n"
+        "from shipway.server.main import open_blobs\n"
+        "blobs = open_blobs(Path(sys.argv[1])); bad.append(1)\n"
+        "blobs.put(hashlib.sha256(b'x').hexdigest(), b'x')\n"
+        "print('went on')\n"
+    )
+    argv = [sys.executable, "-c", program, str(tmp_path / "blobs")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (70, ""), done.stderr
+
+
+def test_old_blobs_are_listed_in_order_and_in_pages(blobs: DirectoryBlobs) -> None:
+    digests = sorted(a_digest_of(bytes([number])) for number in range(20))
+    for number in range(20):
+        blobs.put(a_digest_of(bytes([number])), bytes([number]))
+    os.utime(blobs._path(digests[3]))
+    later = int(time.time() * 1_000) + 10_000
+    assert blobs.old(before=0, after="", limit=50) == []
+    assert [name for name, _ in blobs.old(before=later, after="", limit=50)] == digests
+    pages, after = [], ""
+    while page := blobs.old(before=later, after=after, limit=7):
+        pages += [name for name, _ in page]
+        after = page[-1][0]
+    assert pages == digests
+
+
+def aged(blobs: DirectoryBlobs, data: bytes) -> Digest:
+    digest = a_digest_of(data)
+    blobs.put(digest, data)
+    os.utime(blobs._path(digest), (1, 1))
+    return digest
+
+
+def test_what_was_put_again_is_not_dropped(blobs: DirectoryBlobs) -> None:
+    old, young = aged(blobs, b"old"), aged(blobs, b"young")
+    blobs.put(young, b"young")
+    assert blobs.drop([old, young, a_digest_of(b"never")], before=2_000) == 3
+    assert not blobs.has(old)
+    assert blobs.get(young) == b"young"
+
+
+def test_nothing_is_dropped_while_somebody_keeps_all(blobs: DirectoryBlobs) -> None:
+    old = aged(blobs, b"old")
+    with blobs.keep(), blobs.keep():
+        assert blobs.drop([old], before=2_000) == 0
+    assert blobs.has(old)
+    assert blobs.drop([old], before=2_000) == 3
+
+
+def test_a_crash_between_aside_and_away_loses_nothing(
+    blobs: DirectoryBlobs, tmp_path: Path
+) -> None:
+    old, stored = aged(blobs, b"old"), aged(blobs, b"stored anew")
+    leaving = tmp_path / "blobs/leaving"
+    leaving.mkdir()
+    blobs._path(old).rename(leaving / old)
+    (leaving / stored).write_bytes(b"")
+    opened(tmp_path)
+    assert blobs.get(old) == b"old"
+    assert blobs.get(stored) == b"stored anew"

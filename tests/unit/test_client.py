@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import struct
@@ -48,6 +49,20 @@ class Zeros:
 
     def getrandbits(self, k: int, /) -> int:
         return 0
+
+
+class Interrupted:
+    """A socket whose reader meets an interrupt when an answer has begun to come."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def makefile(self, _: str) -> Any:
+        self._sock.recv(10)
+        raise KeyboardInterrupt
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 @pytest.fixture
@@ -196,13 +211,8 @@ def test_an_interrupt_leaves_no_half_answer_for_the_next_request(steps: Steps) -
     with scripted_server(ok({"id": "stale"}), ok(ITEM)) as server:
         client = a_client(server.base_url, steps)
         connection = client.wire._connections.take()
-        read = connection.getresponse
-
-        def stop() -> Any:
-            read()  # its headers; the body is still to come
-            raise KeyboardInterrupt
-
-        connection.getresponse = stop  # type: ignore[method-assign]  # an interrupt at that moment
+        connection.connect()
+        connection.sock = Interrupted(connection.sock)
         with pytest.raises(KeyboardInterrupt):
             client.items.get("i1")
         assert client.items.get("i1") == ITEM
@@ -342,3 +352,17 @@ def _no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_each_item_of_a_batch_has_a_key_of_its_own(steps: Steps) -> None:
+    with scripted_server(
+        error(503, Code.UNKNOWN_OUTCOME), ok({"items": [ITEM, ITEM, ITEM]})
+    ) as server:
+        Client(server.base_url, "sw_a-secret", env={}).items.add_many(
+            [{"name": "a"}, {"name": "b"}, {"name": "c", "idempotency_key": "mine"}]
+        )
+    first, again = (json.loads(asked.body)["items"] for asked in server.asked)
+    keys = [draft["idempotency_key"] for draft in first]
+    assert len(set(keys)) == 3
+    assert keys[2] == "mine"
+    assert again == first

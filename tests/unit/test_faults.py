@@ -17,9 +17,9 @@ from shipway.domain.ids import Digest, ItemId, Token
 from shipway.domain.item import Event, Failure, FailureClass, Item, Stage, State
 from shipway.domain.launch_spec import Draft
 from shipway.domain.queue import LOST_LIMIT
-from shipway.service.leases import Report, ReportResult
 from shipway.service.logs import Records
 from shipway.service.ports import LogChunk, Tx
+from shipway.service.reports import Report, ReportResult
 
 if TYPE_CHECKING:
     from tests.unit.conftest import World
@@ -163,11 +163,11 @@ def test_an_agent_frozen_past_its_lease_changes_nothing(
 def test_adds_that_wait_for_the_same_commit_are_one_item_by_their_key(world: World) -> None:
     draft = Draft.from_json({"docker_image": "busybox"})
     adds = [
-        world.store.write(lambda tx: world.service.items.enqueue(tx, world.ann, draft, key="k"))
+        world.store.write(lambda tx: world.service.items.enqueue(tx, world.ann, [(draft, "k")]))
         for _ in range(3)
     ]
     world.store.writer.drain()
-    assert len({add.result(0)[0].id for add in adds}) == 1
+    assert len({item.id for add in adds for item, _ in add.result(0)}) == 1
 
 
 def test_a_stop_after_the_lease_was_made_is_obeyed_by_the_gate(world: World) -> None:

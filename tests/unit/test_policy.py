@@ -107,9 +107,22 @@ def test_explain_names_what_keeps_an_item() -> None:
     assert codes(item, queue, [an_agent(user=UserName("bob"), run_as=RunAs.SHARED)]) == ["next"]
     assert codes(item, queue, [an_agent(state=AgentState.DRAINING)]) == ["draining"]
     assert codes(item, queue, [an_agent(used_slots=2)]) == ["full"]
+    short = an_agent(facts={"disk": {"free": 10**9, "total": 10**12}})
+    assert codes(item, queue, [short]) == ["disk"]
+    assert codes(item, queue, [short, an_agent()]) == ["next"]
+    roomy = an_agent(facts={"disk": {"free": 10**11, "total": 10**12}})
+    assert codes(item, queue, [roomy]) == ["next"]
+    assert codes(item, queue, [replace(short, state=AgentState.DRAINING)]) == ["draining"]
     assert codes(item, queue, [an_agent()], ahead=3) == ["behind"]
     assert codes(item, replace(queue, is_paused=True), [an_agent()]) == ["paused"]
     assert codes(an_item(state=State.RUNNING, started_at=NOW), queue, []) == ["running"]
+
+
+def test_a_short_disk_is_named_with_its_numbers() -> None:
+    short = an_agent(facts={"disk": {"free": 10**9, "total": 10**12}})
+    said = str(explain(an_item(), a_queue(), [short], ahead=0, now=NOW))
+    assert "box (1.0 GB free, where 2.0 GB stay free)" in said
+    assert "shipway gc" in said
 
 
 def test_explain_is_a_sentence_with_a_position() -> None:

@@ -123,6 +123,17 @@ def test_a_failure_before_the_start_gate_ends_every_wait(wait: Callable[[QueuedR
     assert "read the build log" in error.message
 
 
+def test_the_builders_words_are_told_once() -> None:
+    words = "Because you require\n  six==1 and six==2, it fails."
+    tail = ["Resolving", "Because you require", "  six==1 and six==2, it fails."]
+    told = {**failure("build"), "reason": f"it does not resolve:\n{words}", "log_tail": tail}
+    handle, _ = a_handle(item("failed", error=told))
+    with pytest.raises(LaunchError) as caught:
+        handle.wait_until_finished()
+    assert caught.value.message.count("six==1 and six==2") == 1
+    assert caught.value.log_tail == tail
+
+
 @pytest.mark.parametrize("wait", WAITS)
 def test_a_stop_before_the_start_gate_ends_every_wait(wait: Callable[[QueuedRun], Run]) -> None:
     handle, _ = a_handle(item("stopped", stop_requested_by="eve"))

@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+import shipway
+from shipway.client import Client
 from shipway.domain.errors import Code, Invalid, ShipwayError, Unauthenticated
 from shipway.sdk.autostart import Starter
 from shipway.sdk.connection import connect
 from shipway.sdk.discovery import find_embedded, is_process, read_server
 from shipway.sdk.home import choose_home, default_home, file_system_of
+from shipway.sdk.replacement import is_idle, is_older
 from shipway.sdk.settings import (
     Settings,
     program_folder,
@@ -25,6 +28,7 @@ from shipway.sdk.settings import (
     store_login,
     user_config,
 )
+from tests.support.scripted_server import error, ok, scripted_server
 
 
 @pytest.fixture
@@ -91,6 +95,15 @@ def test_the_programs_folder_is_where_its_file_lies(tmp_path: Path) -> None:
     assert program_folder(["train.py"], main) == tmp_path
     assert program_folder([""], SimpleNamespace()) == Path.cwd()
     assert program_folder(["/usr/bin/shipway"], SimpleNamespace()) == Path.cwd()
+
+
+def test_a_command_of_shipway_s_reads_the_current_directory(tmp_path: Path) -> None:
+    command = tmp_path / "shipway"
+    command.touch()
+    alias = tmp_path / "sw"
+    alias.symlink_to(command)
+    for file in (command, alias, Path(shipway.__file__).with_name("__main__.py")):
+        assert program_folder([str(file)], SimpleNamespace(__file__=str(file))) == Path.cwd()
 
 
 def test_home_is_the_platforms_unless_it_is_named(env: dict[str, str], tmp_path: Path) -> None:
@@ -245,3 +258,30 @@ def test_two_starts_at_once_are_one(tmp_path: Path) -> None:
     assert a_starter(("/bin/true",), outer_said).start(tmp_path, look) == "found"
     assert len(outer_said) == 1
     assert inner_said == []
+
+
+@pytest.mark.parametrize(
+    ("version", "than", "expected"),
+    [
+        ("0.1.0", "0.2.0", True),
+        ("0.9.0", "0.10.0", True),
+        ("0.2.0", "0.2.0", False),
+        ("0.2.0", "0.1.9", False),
+        ("main", "0.1.0", False),
+        ("0.1.0", "main", False),
+    ],
+)
+def test_versions_are_compared_as_numbers(version: str, than: str, *, expected: bool) -> None:
+    assert is_older(version, than) is expected
+
+
+@pytest.mark.parametrize("held", ["leased", "running"])
+def test_a_server_is_idle_while_nobody_holds_an_item(held: str) -> None:
+    waiting = ok({"items": [{"counts": {"pending": 2, "finished": 9}}]})
+    with scripted_server(
+        waiting, ok({"items": [{"counts": {held: 1}}]}), error(503, Code.OVERLOADED)
+    ) as server:
+        client = Client(server.base_url, "sw_a-secret", patience_s=0, env={})
+        assert is_idle(client)
+        assert not is_idle(client)
+        assert not is_idle(client)

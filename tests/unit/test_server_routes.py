@@ -16,11 +16,13 @@ from shipway.server.gate import form_field
 from shipway.server.metrics import Histogram
 from shipway.server.rest.answers import cursor, read_cursor
 from shipway.server.rest.blobs import PACK, unpack
+from shipway.server.rest.leases import read_ask
 from shipway.server.rest.routes import ROUTES, body_rule
 from shipway.server.settings import Limits
 from shipway.server.web.html import span, when
 from shipway.server.web.plots import plots
 from shipway.server.web.signin import _next
+from shipway.service.leases import Starts
 
 
 def test_every_code_has_a_status() -> None:
@@ -74,6 +76,31 @@ def test_packs_are_whole_and_true() -> None:
         unpack(PACK.pack(b"d" * 32, 5) + b"abc")
     with pytest.raises(Invalid, match="not those"):
         unpack(PACK.pack(b"d" * 32, 3) + b"abc")
+
+
+@pytest.mark.parametrize(
+    ("starts", "field"),
+    [
+        (3, "starts"),
+        ({"sources": []}, "starts"),
+        ({"limit": -1, "sources": []}, "starts.limit"),
+        ({"limit": True, "sources": []}, "starts.limit"),
+        ({"limit": 1, "sources": [{}] * 9}, "starts.sources"),
+        ({"limit": 1, "sources": ["x"]}, "starts.sources[0]"),
+        ({"limit": 1, "sources": [{}, {"url": "\0"}]}, "starts.sources[1].url"),
+        ({"limit": 1, "sources": [], "more": 1}, "starts"),
+    ],
+)
+def test_malformed_starts_are_refused_by_name(starts: object, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        read_ask(json.dumps({"agent": "a", "starts": starts}).encode())
+    assert caught.value.details["field"] == field
+
+
+def test_a_call_for_work_may_name_what_could_start_at_once() -> None:
+    assert read_ask(b'{"agent": "a"}')[0].starts is None
+    body = b'{"agent": "a", "starts": {"limit": 2, "sources": [{"kind": "git"}]}}'
+    assert read_ask(body)[0].starts == Starts(limit=2, sources=[{"kind": "git"}])
 
 
 def test_a_change_by_cookie_comes_from_this_server() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from threading import Thread
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -14,11 +15,19 @@ from shipway.domain.actor import Actor, Role
 from shipway.domain.agent import Agent, AgentState, RunAs
 from shipway.domain.errors import Code, KeyReused, ShipwayError
 from shipway.domain.ids import AgentId, ItemId, KeyId, QueueId, Token, UserName
+from shipway.domain.item import Event, Item, ItemEvent, State
 from shipway.server.auth import Throttle
+from shipway.server.call import Call
+from shipway.server.hints import waiting
 from shipway.server.polls import LeasePolls
+from shipway.server.protocol import LimitedProtocol
 from shipway.server.replays import Answer, Replays
+from shipway.server.rest.leases import hold
 from shipway.server.settle import Settler
 from shipway.server.waits import Waits
+from shipway.service.leases import Grant, LeaseAnswer, LeaseAsk
+from shipway.service.ports import Tx
+from shipway.service.reports import Report
 
 
 class Time:
@@ -43,6 +52,10 @@ def an_agent(name: str, *queues: int, user: str = "ann") -> Agent:
         queue_ids=tuple(QueueId(queue) for queue in queues), queues=(), resources=("r",),
         run_as=RunAs.SELF, slots=1, used_slots=0, created_at=0, seen_at=0,
     )  # fmt: skip
+
+
+def no_work(_: Tx) -> None:
+    """Do nothing: nobody takes this up."""
 
 
 ACTOR = Actor(user=UserName("ann"), role=Role.ADMIN, entity="ann", key_id=KeyId("k"))
@@ -79,10 +92,10 @@ def test_closing_wakes_those_who_wait_and_those_who_come() -> None:
 
 def test_one_poll_of_each_group_is_woken_in_turn() -> None:
     polls = LeasePolls()
-    first = polls.add(an_agent("1", 1), wants_work=True, since=polls.mark())
-    second = polls.add(an_agent("2", 1), wants_work=True, since=polls.mark())
-    other = polls.add(an_agent("3", 1, 2, user="bob"), wants_work=True, since=polls.mark())
-    full = polls.add(an_agent("4", 1), wants_work=False, since=polls.mark())
+    first = polls.add(an_agent("1", 1), no_work, wants_work=True, since=polls.mark())
+    second = polls.add(an_agent("2", 1), no_work, wants_work=True, since=polls.mark())
+    other = polls.add(an_agent("3", 1, 2, user="bob"), no_work, wants_work=True, since=polls.mark())
+    full = polls.add(an_agent("4", 1), no_work, wants_work=False, since=polls.mark())
 
     async def woken() -> list[bool]:
         return [await poll.watch.wait(0) for poll in (first, second, other, full)]
@@ -100,12 +113,119 @@ def test_one_poll_of_each_group_is_woken_in_turn() -> None:
     assert polls.queues() == []
 
 
+def an_event(name: str, item: str = "i", queue: int = 1) -> ItemEvent:
+    return ItemEvent(
+        seq=0, item_id=ItemId(item), queue_id=QueueId(queue), event=name, state=State.PENDING,
+        attempt=0, actor="ann", at=1,
+    )  # fmt: skip
+
+
+def test_the_writer_takes_one_poll_of_each_group_and_a_hint_another() -> None:
+    polls = LeasePolls()
+    first = polls.add(an_agent("1", 1), no_work, wants_work=True, since=polls.mark())
+    second = polls.add(an_agent("2", 1), no_work, wants_work=True, since=polls.mark())
+    other = polls.add(an_agent("3", 1, 2, user="bob"), no_work, wants_work=True, since=polls.mark())
+    full = polls.add(an_agent("4", 1), no_work, wants_work=False, since=polls.mark())
+    assert polls.claims([an_event("lease"), an_event("enqueue", queue=7)]) == []
+    added = [an_event("enqueue"), an_event("enqueue", "j"), an_event("requeue", "k", queue=2)]
+    assert polls.claims(added) == [first, other]
+    polls.hint_queue(QueueId(1))
+    assert polls.claims(added) == []
+    claims = [polls.leave(poll) for poll in (first, second, other, full)]
+    assert claims == [first.claim, None, other.claim, None]
+    assert None not in {first.claim, other.claim}
+    polls.rejoin(first)
+    polls.rejoin(second)
+    assert polls.leave(first) is None
+    assert polls.claims(added) == [second]
+
+
+def test_what_the_same_commit_leased_wakes_nobody() -> None:
+    added = [an_event("enqueue"), an_event("enqueue", "j", 2), an_event("lease"),
+             an_event("requeue", "k", 3), an_event("start", "j", 2)]  # fmt: skip
+    assert waiting(added) == {ItemId("j"): QueueId(2), ItemId("k"): QueueId(3)}
+    again = [an_event("lease"), an_event("requeue")]
+    assert waiting(again) == {ItemId("i"): QueueId(1)}
+
+
+class Line:
+    """A connection that a test breaks."""
+
+    def __init__(self) -> None:
+        self.gone: Callable[[], None] | None = None
+
+    def when_gone(self, call: Callable[[], None] | None) -> None:
+        self.gone = call or self.gone
+
+
+class Server:
+    """An edge whose writer is the test, and a service that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.polls = LeasePolls()
+        self.service = SimpleNamespace(leases=self)
+        self.edge = self
+        self.actor = ACTOR
+        self.told: list[tuple[ItemId, Token, Event]] = []
+
+    async def write(self, work: Callable[[Tx], Any]) -> Any:
+        return work(cast(Tx, None))
+
+    async def claimed(self, claim: Future[Any]) -> Any:
+        return await asyncio.wrap_future(claim)
+
+    def report(self, tx: Tx, actor: Actor, agent: AgentId, reports: Sequence[Report]) -> None:
+        self.told += [(report.item, report.token, report.event) for report in reports]
+
+
+def an_answer(*items: str) -> LeaseAnswer:
+    grants = [
+        Grant(
+            item=cast(Item, SimpleNamespace(id=ItemId(item))), token=Token("t"), job_key="",
+            term_ms=1, is_started=False,
+        )
+        for item in items
+    ]  # fmt: skip
+    return LeaseAnswer(
+        leases=grants, results=(), stops=(), doubts=(), lost=(), is_draining=False,
+        is_stopping=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_is_leased_while_its_agent_leaves_is_given_back(*, leaves: bool) -> None:
+    server, line, agent = Server(), Line(), an_agent("1", 1)
+    ask = LeaseAsk(agent=agent.id, limit=1)
+
+    async def work() -> None:
+        holding = asyncio.create_task(
+            hold(
+                cast(Call, server), cast(LimitedProtocol, line), ask, an_answer(),
+                agent=agent, wait_s=20, mark=server.polls.mark(),
+            )
+        )  # fmt: skip
+        await asyncio.sleep(0)
+        (poll,) = server.polls.claims([an_event("enqueue")])
+        assert line.gone is not None
+        assert poll.claim is not None
+        if leaves:
+            line.gone()
+        poll.claim.set_result((an_answer("i"), agent))
+        poll.watch.hint()
+        got = await holding
+        assert [grant.item.id for grant in got.leases] == ["i"]
+
+    run(work())
+    assert server.told == ([(ItemId("i"), Token("t"), Event.REQUEUE)] if leaves else [])
+    assert len(server.polls) == 0
+
+
 def test_a_hint_between_the_look_and_the_wait_is_not_lost() -> None:
     polls = LeasePolls()
     mark = polls.mark()
     polls.hint_queue(QueueId(1))
-    late = polls.add(an_agent("1", 1), wants_work=True, since=mark)
-    calm = polls.add(an_agent("2", 1), wants_work=True, since=polls.mark())
+    late = polls.add(an_agent("1", 1), no_work, wants_work=True, since=mark)
+    calm = polls.add(an_agent("2", 1), no_work, wants_work=True, since=polls.mark())
 
     async def work() -> None:
         assert await late.watch.wait(0) is True

@@ -165,7 +165,7 @@ def test_others_see_nothing(world: World) -> None:
             world.do(call)
     made = Draft.from_json({"job": "ann/p/j:latest"})
     with pytest.raises(NotFound):
-        world.do(lambda tx: world.service.items.enqueue(tx, world.bob, made, key=None))
+        world.do(lambda tx: world.service.items.enqueue(tx, world.bob, [(made, None)]))
     assert world.do(lambda tx: world.service.items.find(tx, world.bob, ItemFilter())) == []
 
 

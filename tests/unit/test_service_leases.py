@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,8 +15,11 @@ from shipway.domain.errors import Code, Invalid, LeaseLost, Unauthenticated, Wro
 from shipway.domain.ids import Digest, ItemId, Token
 from shipway.domain.item import Event, Failure, FailureClass, Stage, State
 from shipway.service.keys import job_key
+from shipway.service.leases import Starts
 from shipway.service.logs import parse_records
 from shipway.service.ports import LogChunk, Tx
+from shipway.service.reports import Report
+from tests.unit.conftest import SOURCE
 
 if TYPE_CHECKING:
     from tests.unit.conftest import World
@@ -91,6 +95,115 @@ def test_a_stale_token_changes_nothing(world: World) -> None:
     assert renewed.lost == [item_id]
     assert world.item(item_id) == before
     assert token == before.lease_token
+
+
+def test_reports_of_one_call_stand_alone_whatever_they_share(world: World) -> None:
+    ends = [world.running() for _ in range(5)]
+    world.do(lambda tx: world.service.items.stop(tx, world.ann, ends[1][0]))
+    stale = Token("0" * 24)
+    said = [
+        Report(item=ends[0][0], token=ends[0][1], event=Event.FINISH, exit_code=0),
+        Report(item=ends[1][0], token=ends[1][1], event=Event.FINISH, exit_code=0),
+        Report(item=ends[2][0], token=stale, event=Event.FINISH, exit_code=0),
+        Report(item=ends[3][0], token=ends[3][1], event=Event.FAIL, exit_code=3, failure=EXIT),
+        Report(item=ends[0][0], token=ends[0][1], event=Event.FINISH, exit_code=0),
+        Report(item=ends[4][0], token=ends[4][1], event=Event.FINISH, exit_code=0),
+        Report(item=ends[4][0], token=stale, event=Event.FINISH, exit_code=0),
+    ]
+    results = world.do(lambda tx: world.service.leases.report(tx, world.ann, world.agent, said))
+    assert [(result.item, result.event) for result in results] == [
+        (report.item, report.event) for report in said
+    ]
+    finished, stopped, failed = State.FINISHED, State.STOPPED, State.FAILED
+    assert [(result.ok, result.state) for result in results] == [
+        (True, finished), (True, stopped), (False, None), (True, failed), (True, finished),
+        (True, finished), (False, None),
+    ]  # fmt: skip
+    assert world.item(ends[2][0]).state is State.RUNNING
+    assert world.item(ends[3][0]).failure == EXIT
+    for item, token in ends[:1] + ends[4:]:
+        names = [event.event for event in world.do(lambda tx, i=item: tx.events.of_item(i))]
+        assert names == ["enqueue", "lease", "start", "finish"]
+        assert world.report(item, token, Event.FINISH, exit_code=0).ok
+
+
+def test_a_start_and_an_end_may_come_in_one_call(world: World) -> None:
+    first, second = world.running(), world.add().id
+    grant = world.lease().leases[0]
+    said = [
+        Report(item=first[0], token=first[1], event=Event.FINISH, exit_code=0),
+        Report(item=second, token=grant.token, event=Event.START),
+        Report(item=second, token=grant.token, event=Event.FINISH, exit_code=0),
+    ]
+    results = world.do(lambda tx: world.service.leases.report(tx, world.ann, world.agent, said))
+    assert [(result.ok, result.state) for result in results] == [
+        (True, State.FINISHED), (True, State.RUNNING), (True, State.FINISHED),
+    ]  # fmt: skip
+
+
+def ready(limit: int, *sources: Mapping[str, Any]) -> Starts:
+    return Starts(limit=limit, sources=sources or (SOURCE,))
+
+
+def test_a_lease_passes_the_start_gate_for_a_source_that_is_ready(world: World) -> None:
+    ids = [world.add().id for _ in range(3)]
+    cold = world.add(source={**SOURCE, "commit": "b" * 40}).id
+    grants = world.lease(limit=9, starts=ready(2, {"kind": "git"}, dict(reversed(SOURCE.items()))))
+    assert [(grant.item.id, grant.is_started, grant.term_ms) for grant in grants.leases] == [
+        (ids[0], True, 900_000), (ids[1], True, 900_000), (ids[2], False, 30_000),
+        (cold, False, 30_000),
+    ]  # fmt: skip
+    assert [world.item(item).state for item in ids[1:]] == [State.RUNNING, State.LEASED]
+    events = world.do(lambda tx: tx.events.of_item(ids[0]))
+    assert [(event.event, event.state, event.attempt) for event in events] == [
+        ("enqueue", State.PENDING, 0), ("lease", State.LEASED, 1), ("start", State.RUNNING, 1),
+    ]  # fmt: skip
+    result = world.report(ids[0], grants.leases[0].token, Event.FINISH, exit_code=0)
+    assert (result.ok, result.state) == (True, State.FINISHED)
+
+
+def test_no_lease_starts_for_an_agent_that_could_not_start_it(world: World) -> None:
+    world.add()
+    world.add(run_config={"source": SOURCE}, source={**SOURCE, "commit": "b" * 40})
+    assert not world.lease(starts=ready(0)).leases[0].is_started
+    assert not world.lease(starts=ready(1)).leases[0].is_started
+
+
+def test_a_stop_before_the_lease_lets_nothing_start(world: World) -> None:
+    item = world.add()
+    world.do(lambda tx: world.service.items.stop(tx, world.ann, item.id))
+    assert world.lease(starts=ready(1)).leases == []
+    assert world.item(item.id).state is State.STOPPED
+
+
+def test_a_stop_after_a_lease_that_started_is_told(world: World) -> None:
+    world.add()
+    grant = world.lease(starts=ready(1)).leases[0]
+    world.do(lambda tx: world.service.items.stop(tx, world.ann, grant.item.id))
+    result = world.report(grant.item.id, grant.token, Event.START)
+    assert (result.ok, result.stop_requested) == (False, True)
+    assert [stop.item for stop in world.lease(limit=0).stops] == [grant.item.id]
+    assert world.report(grant.item.id, grant.token, Event.STOP).state is State.STOPPED
+
+
+def test_a_late_start_of_a_lease_that_started_is_answered_as_a_repeated_one(world: World) -> None:
+    world.add()
+    grant = world.lease(starts=ready(1)).leases[0]
+    before = world.item(grant.item.id)
+    for _ in range(2):
+        result = world.report(grant.item.id, grant.token, Event.START)
+        assert (result.ok, result.state, result.term_ms) == (True, State.RUNNING, 900_000)
+    assert world.item(grant.item.id) == before
+    world.report(grant.item.id, grant.token, Event.FINISH, exit_code=0)
+    result = world.report(grant.item.id, grant.token, Event.START)
+    assert (result.ok, result.code) == (False, Code.LEASE_LOST)
+
+
+def test_what_started_with_its_lease_may_be_given_back(world: World) -> None:
+    item = world.add()
+    grant = world.lease(starts=ready(1)).leases[0]
+    assert world.report(item.id, grant.token, Event.REQUEUE).state is State.PENDING
+    assert world.lease().leases[0].item.attempt == 2
 
 
 def test_a_stop_is_obeyed_at_the_start_gate(world: World) -> None:

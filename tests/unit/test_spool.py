@@ -19,7 +19,6 @@ from shipway.domain.spool import (
     Claim,
     Note,
     NoteKind,
-    Order,
     Record,
     Word,
     gap_frame,
@@ -37,7 +36,6 @@ from shipway.runners.local_journal import Journal, read_journals
 from shipway.runners.local_log import LogReader, remove_log, settle
 from shipway.supervise.log_spool import LogSpool
 
-TEXTS = st.text(st.characters(exclude_characters="\0"))
 CAUSES = st.sampled_from(Cause)
 
 
@@ -48,40 +46,6 @@ def an_ending(**changes: object) -> Ending:
 
 def a_record(mark: str = "item.1", **changes: object) -> Record:
     return Record(mark=mark, token="t", boot_id="b" * 36, ending=an_ending(**changes))
-
-
-@given(argv=st.lists(TEXTS), env=st.dictionaries(TEXTS, TEXTS))
-def test_order_comes_back_as_it_was(argv: list[str], env: dict[str, str]) -> None:
-    order = Order(
-        item="i",
-        attempt=1,
-        token="t",
-        argv=tuple(argv),
-        env=env,
-        cwd="/",
-        folder="/f",
-        grace_ms=1,
-        run_limit_ms=0,
-        log_cap=1,
-    )
-    assert Order.from_bytes(order.to_bytes()) == order
-
-
-def test_order_keeps_bytes_that_are_no_text() -> None:
-    argv = (b"\xff\xfe".decode("utf-8", "surrogateescape"),)
-    order = Order(
-        item="i",
-        attempt=1,
-        token="t",
-        argv=argv,
-        env={},
-        cwd="/",
-        folder="/f",
-        grace_ms=1,
-        run_limit_ms=0,
-        log_cap=1,
-    )
-    assert Order.from_bytes(order.to_bytes()).argv == argv
 
 
 def test_claim_comes_back_and_a_torn_one_does_not() -> None:

@@ -27,7 +27,7 @@ def test_overridden_statements_take_the_same_parameters() -> None:
 def test_only_two_statements_move_items() -> None:
     for queries in (sqlite_queries(), postgres_queries()):
         moving = [name for name, text in queries.items() if re.search(r"\bSET\s+state = ", text)]
-        assert sorted(moving) == ["lease_items", "move_item", "set_agent_state"]
+        assert sorted(moving) == ["lease_items", "move_items", "set_agent_state"]
 
 
 def test_parameters_are_said_in_psycopgs_words() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from shipway.domain.ids import ItemId, QueueId
 from shipway.domain.item import ItemEvent, State
 from shipway.store.session import Contended, DiskFailed, Params, Row
 from shipway.store.transaction import Transaction
-from shipway.store.writer import GROUP_LIMIT, RUN_LIMIT, Writer
+from shipway.store.writer import GROUP_LIMIT, RUN_LIMIT, Work, Writer
 
 
 class FakeDatabase:
@@ -130,6 +131,82 @@ def test_an_error_undoes_its_own_request_alone(database: FakeDatabase) -> None:
     assert database.calls[-3:] == ["lock", "insert_event", "commit 1"]
     assert "undone" in database.calls
     assert [event.seq for event in got] == [42]
+
+
+def test_what_waited_for_an_event_is_done_in_the_events_own_commit(database: FakeDatabase) -> None:
+    writer = a_writer(database)
+    got: list[ItemEvent] = []
+    writer.subscribe(got.extend)
+    asked: list[list[ItemEvent]] = []
+    claim: Future[str] = Future()
+    claim.add_done_callback(lambda _: database.calls.append("answered"))
+
+    def work(tx: Transaction) -> str:
+        tx.events.append(an_event())
+        return "mine"
+
+    def claims(events: Sequence[ItemEvent]) -> list[tuple[Future[str], Work]]:
+        asked.append(list(events))
+        return [(claim, work)]
+
+    writer.before_commit(claims)
+    writer.write(lambda tx: None)
+    assert writer.drain() == 1
+    assert asked == []
+    writer.write(lambda tx: tx.events.append(an_event()))
+    assert writer.drain() == 1
+    assert asked == [[an_event()]]
+    assert claim.result(0) == "mine"
+    assert [event.seq for event in got] == [42, 43]
+    assert database.calls[2:] == [
+        "begin", "part", "kept", "lock", "insert_event", "commit 2", "answered",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("beside", [0, 1])
+def test_a_claim_that_fails_undoes_nothing_but_itself(database: FakeDatabase, beside: int) -> None:
+    writer = a_writer(database)
+    got: list[ItemEvent] = []
+    writer.subscribe(got.extend)
+    claims: list[Future[None]] = [Future(), Future(), Future()]
+    claims[1].cancel()
+
+    def fail(tx: Transaction) -> None:
+        tx.events.append(an_event())
+        raise Conflict("no")
+
+    def done(tx: Transaction) -> None:
+        database.calls.append("done")
+
+    works: list[Work] = [fail, done, done]
+    writer.before_commit(lambda events: list(zip(claims, works, strict=True)))
+    added = writer.write(lambda tx: tx.events.append(an_event()))
+    for _ in range(beside):
+        writer.write(lambda tx: None)
+    writer.drain()
+    assert added.exception(0) is None
+    assert isinstance(claims[0].exception(0), Conflict)
+    assert claims[2].exception(0) is None
+    assert (len(got), database.calls.count("done")) == (1, 1)
+
+
+def test_a_failed_commit_is_the_claims_answer_too(database: FakeDatabase) -> None:
+    writer = a_writer(database)
+    claim: Future[int] = Future()
+    writer.before_commit(lambda events: [(claim, lambda tx: 1)])
+    database.errors["commit 1"] = UnknownOutcome("who knows")
+    added = writer.write(lambda tx: tx.events.append(an_event()))
+    writer.drain()
+    assert isinstance(added.exception(0), UnknownOutcome)
+    assert isinstance(claim.exception(0), UnknownOutcome)
+
+
+def test_nobody_who_may_be_asked_is_in_the_way_of_a_commit(database: FakeDatabase) -> None:
+    writer = a_writer(database)
+    writer.before_commit(lambda events: 1 // 0)  # type: ignore[arg-type,return-value] # a fault
+    added = writer.write(lambda tx: tx.events.append(an_event()))
+    writer.drain()
+    assert added.exception(0) is None
 
 
 def test_a_request_that_fails_alone_is_rolled_back(database: FakeDatabase) -> None:

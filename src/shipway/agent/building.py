@@ -27,7 +27,7 @@ from shipway.agent.lease import Key, Lease
 from shipway.agent.pool import Pool
 from shipway.agent.shipping import Shipper
 from shipway.agent.transport import Transport
-from shipway.agent.workdir import Folders
+from shipway.agent.workdir import USES, Folders
 from shipway.domain.item import Stage
 from shipway.plugins.builder import Builder, BuildRequest, Environment
 from shipway.plugins.source import Tree
@@ -87,19 +87,30 @@ class Preparer:
         self._programs: dict[tuple[str, str], tuple[str, int]] = {}
         self._flights: Flights[tuple[Lease, Kit]] = Flights()
 
-    def build(self, lease: Lease, tree: Tree) -> Event | None:
-        """Make an attempt ready: at once where nothing has to be made, else with an event."""
+    def take(self, lease: Lease, tree: Tree) -> Event | None:
+        """Make an attempt ready of what is there; None where something has to be made."""
         kit = self._kits.of(lease, tree)
         made = self._look_up(kit.recipe)
-        is_bare = made is not None and made.environment is None
-        if is_bare and self._folders.take(lease.key, tree.digest, kit.config):
-            try:
-                self._finish(lease, kit, Place(**self._place(lease, tree)))
-            except NoProgram as error:
-                return fault(error, Stage.SOURCE, lease.key, at=self._boot_ms())
-            return Built(at=self._boot_ms(), key=lease.key)
-        self._pool.submit(self._build, lease, kit)
-        return None
+        if made is None or made.environment is not None:
+            return None
+        if not self._folders.take(lease.key, tree.digest, kit.config):
+            return None
+        try:
+            self._finish(lease, kit, Place(**self._place(lease, tree)))
+        except NoProgram as error:
+            return fault(error, Stage.SOURCE, lease.key, at=self._boot_ms())
+        return Built(at=self._boot_ms(), key=lease.key)
+
+    def build(self, lease: Lease, tree: Tree) -> Event | None:
+        """Make an attempt ready: at once where nothing has to be made, else with an event."""
+        ready = self.take(lease, tree)
+        if ready is None:
+            self._pool.submit(self._build, lease, self._kits.of(lease, tree))
+        return ready
+
+    def is_made(self, lease: Lease, tree: Tree) -> bool:
+        """Tell whether a lease's environment was made of late."""
+        return self._look_up(self._kits.of(lease, tree).recipe) is not None
 
     def prepared(self, key: Key) -> Prepared:
         """Return what an attempt's program is started with."""
@@ -217,6 +228,7 @@ class Preparer:
                 folder=_made_folder(folder / "overlay"),
                 runside=self._around.runside,
             )
+            (folder / USES).write_text("\n".join(map(str, overlay.uses)))
             place |= {
                 "python": environment.python,
                 "path": overlay.path,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shipway.agent.bounds import HOUR_S, Bounds
 from shipway.agent.lease import GRACE_S
 from shipway.agent.state import UNLIMITED
 from shipway.domain.agent import RunAs
@@ -19,6 +20,7 @@ from shipway.plugins.source import SourcePolicy
 _WANDB_ONLY = frozenset(
     {"max_schedulers", "secure_mode", "verbosity", "environment", "registry", "builder"}
 )  # read and kept, but nothing of this release hangs on them
+GB = 10**9
 _PLACES = ("environment", "registry", "builder")
 
 
@@ -35,12 +37,28 @@ class Config:
     grace_s: float = GRACE_S  # between SIGTERM and SIGKILL, for items that say nothing
     git_hosts: tuple[str, ...] = ("*",)
     git_protocols: tuple[str, ...] = ("https", "ssh")
+    keep_work_h: float = 24.0  # unused folders that wait for another attempt at their tree
+    keep_failed_h: float = 168.0  # folders of attempts that failed
+    keep_failed: int = 20  # of those, the newest
+    environments_gb: float = 20.0
+    sources_gb: float = 10.0
     wandb: Mapping[str, Any] = field(default_factory=dict)  # their keys that change nothing here
 
     @property
     def policy(self) -> SourcePolicy:
         """What sources may be fetched."""
         return SourcePolicy(git_hosts=self.git_hosts, git_protocols=self.git_protocols)
+
+    @property
+    def bounds(self) -> Bounds:
+        """How much is kept, and for how long."""
+        return Bounds(
+            keep_work_s=self.keep_work_h * HOUR_S,
+            keep_failed_s=self.keep_failed_h * HOUR_S,
+            keep_failed=self.keep_failed,
+            environments=int(self.environments_gb * GB),
+            sources=int(self.sources_gb * GB),
+        )
 
 
 def load_config(path: Path | None, flags: Mapping[str, Any]) -> Config:
@@ -155,6 +173,18 @@ def _seconds(key: str, value: object) -> float:
     return float(value)
 
 
+def _amount(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise _wrong(key, value, "a number, 0 or more")
+    return float(value)
+
+
+def _count(key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _wrong(key, value, "a whole number, 0 or more")
+    return value
+
+
 def _place(key: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise _wrong(key, value, "a mapping")
@@ -175,4 +205,9 @@ _READERS: Mapping[str, Callable[[str, object], Any]] = {
     "grace_s": _seconds,
     "git_hosts": _texts,
     "git_protocols": _texts,
+    "keep_work_h": _amount,
+    "keep_failed_h": _amount,
+    "keep_failed": _count,
+    "environments_gb": _amount,
+    "sources_gb": _amount,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from shipway.agent.change import change
 from shipway.agent.effects import Drain, Effect, Forget, Mark, Record, Stop
@@ -21,8 +22,10 @@ class Draft:
     attempts: dict[Key, Attempt]
     effects: list[Effect]
     is_draining: bool
+    is_short: bool
     settling: Settling
     renewed_at: int
+    disowned: tuple[Token, ...]
     run_ms: float
 
     def put(self, attempt: Attempt) -> None:
@@ -40,15 +43,16 @@ class Draft:
                 return attempt
         return None
 
-    def close(self, attempt: Attempt) -> None:
+    def close(self, attempt: Attempt, **how: Any) -> None:
         """Let what is left of it go to the server; how it ended is said after that."""
+        attempt = change(attempt, progress=Progress.DRAINING, wake_at=None, **how)
         ending = attempt.ending
         has_failed = (
             attempt.failure is not None
             if ending is None
             else failure_of(attempt.lease, ending) is not None
         )
-        self.put(change(attempt, progress=Progress.DRAINING, wake_at=None))
+        self.put(attempt)
         self.do(
             Drain(
                 lease=attempt.lease,
@@ -104,8 +108,10 @@ def draft_of(state: State) -> Draft:
         attempts=dict(state.attempts),
         effects=[],
         is_draining=state.is_draining,
+        is_short=state.is_short,
         settling=state.settling,
         renewed_at=state.renewed_at,
+        disowned=state.disowned,
         run_ms=state.run_ms,
     )
 
@@ -116,7 +122,9 @@ def state_of(draft: Draft) -> State:
         slots=draft.slots,
         attempts=draft.attempts,
         is_draining=draft.is_draining,
+        is_short=draft.is_short,
         settling=draft.settling,
         renewed_at=draft.renewed_at,
+        disowned=draft.disowned,
         run_ms=draft.run_ms,
     )

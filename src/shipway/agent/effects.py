@@ -15,8 +15,8 @@ from shipway.domain.item import Failure
 class Mark(StrEnum):
     """What the journal keeps of an attempt."""
 
-    LEASE = "lease"  # it was taken
-    GATE = "gate"  # it passed the start gate
+    LEASE = "lease"  # it was taken; the lease says whether it passed the start gate with that
+    GATE = "gate"  # it passed the start gate later
     START = "start"  # the runner took it on
     DONE = "done"  # nothing is owed for it any more
 
@@ -45,6 +45,13 @@ class Fetch:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
     """Make the environment and the attempt's folder."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cool:
+    """Offer the source to no lease that starts at once: it was not at hand in time."""
 
     lease: Lease
 
@@ -107,4 +114,4 @@ class Forget:
     is_lost: bool
 
 
-Effect = Record | Fetch | Build | Start | Stop | Deadlines | Renew | Drain | Send | Forget
+Effect = Record | Fetch | Build | Cool | Start | Stop | Deadlines | Renew | Drain | Send | Forget

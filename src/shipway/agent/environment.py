@@ -28,6 +28,15 @@ CONFIG_CHUNK = 32_670  # characters of one variable; wandb cuts at the same leng
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LOCKS = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
 _PYTHONS = ("python", "python3", "pypy", "pypy3", "ipython", "pytest", "torchrun", "accelerate")
+_OF_FACTS = (  # an item's facts, and the variables that tell a program of them
+    ("run_id", ("SHIPWAY_RUN_ID", "WANDB_RUN_ID")),
+    ("name", ("SHIPWAY_RUN_NAME", "WANDB_NAME")),
+    ("entity", ("SHIPWAY_ENTITY", "WANDB_ENTITY")),
+    ("project", ("SHIPWAY_PROJECT", "WANDB_PROJECT")),
+    ("queue", ("SHIPWAY_QUEUE", "WANDB_LAUNCH_QUEUE_NAME")),
+    ("sweep_id", ("SHIPWAY_SWEEP_ID", "WANDB_SWEEP_ID")),
+    ("author", ("SHIPWAY_AUTHOR", "WANDB_USERNAME")),
+)
 
 
 class Which(Protocol):
@@ -117,24 +126,11 @@ def build_env(lease: Lease, common: Mapping[str, str], place: Place) -> dict[str
         "WANDB_API_KEY": lease.job_key,
         "WANDB_LAUNCH_TRACE_ID": lease.item,
     }
-    for name, value in (
-        ("SHIPWAY_RUN_ID", facts.get("run_id")),
-        ("SHIPWAY_RUN_NAME", facts.get("name")),
-        ("SHIPWAY_ENTITY", facts.get("entity")),
-        ("SHIPWAY_PROJECT", facts.get("project")),
-        ("SHIPWAY_QUEUE", facts.get("queue")),
-        ("SHIPWAY_SWEEP_ID", facts.get("sweep_id")),
-        ("SHIPWAY_AUTHOR", facts.get("author")),
-        ("WANDB_ENTITY", facts.get("entity")),
-        ("WANDB_PROJECT", facts.get("project")),
-        ("WANDB_RUN_ID", facts.get("run_id")),
-        ("WANDB_NAME", facts.get("name")),
-        ("WANDB_USERNAME", facts.get("author")),
-        ("WANDB_SWEEP_ID", facts.get("sweep_id")),
-        ("WANDB_LAUNCH_QUEUE_NAME", facts.get("queue")),
-    ):
+    for fact, names in _OF_FACTS:
+        value = facts.get(fact)
         if value:
-            env[name] = str(value)
+            for name in names:
+                env[name] = str(value)
     if lease.attempt > 1:
         env["WANDB_RESUME"] = "allow"
     env |= place.env
@@ -146,7 +142,9 @@ def build_env(lease: Lease, common: Mapping[str, str], place: Place) -> dict[str
 
 def asked_env(lease: Lease) -> dict[str, str]:
     """Return the item's own variables, macros filled."""
-    asked = lease.args.get("env") or {}
+    asked = lease.args.get("env")
+    if not asked:
+        return {}
     if any("${" in str(value) for value in asked.values()):
         asked = fill(asked, _macros(lease))
     return {str(name): str(value) for name, value in asked.items()}

@@ -65,6 +65,16 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Doubted:
+    """The server wonders whether the answer with this lease ever came."""
+
+    at: int
+    key: Key
+    item: ItemId
+    token: Token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopAsked:
     """Somebody asked for the end of an item."""
 
@@ -145,6 +155,14 @@ class DrainAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoomSeen:
+    """The disk has too little room for new work, or enough again."""
+
+    at: int
+    is_short: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """Other events were taken, or time went on: start what can start."""
 
@@ -157,6 +175,7 @@ Event = (
     | Built
     | Failed
     | Answered
+    | Doubted
     | StopAsked
     | Lost
     | Renewed
@@ -166,5 +185,6 @@ Event = (
     | Drained
     | Settled
     | DrainAsked
+    | RoomSeen
     | Turn
 )

@@ -55,17 +55,24 @@ class Fetcher:
         self._flights: Flights[Lease] = Flights()
         self._last: tuple[Lease, Want] | None = None
 
-    def fetch(self, lease: Lease) -> Event | None:
-        """Get a source; the answer comes at once if it is known, else as an event."""
+    def fetch(self, lease: Lease) -> Tree | None:
+        """Get a source: at once if it is known, else `Fetched` or `Failed` is emitted."""
+        tree = self.known(lease)
+        if tree is not None:
+            self._trees[lease.key] = tree
+            return tree
         want = self._want(lease)
-        known = self._known.get(want)
-        if known is not None and self._boot_ms() - known[1] < FRESH_MS:
-            self._trees[lease.key] = known[0]
-            return Fetched(at=self._boot_ms(), key=lease.key)
         first = self._flights.board(want, lease)
         if first is None:
             self._pool.submit(self._fetch, want, lease)
         return None
+
+    def known(self, lease: Lease) -> Tree | None:
+        """Return a lease's source if it was fetched of late."""
+        known = self._known.get(self._want(lease))
+        if known is None or self._boot_ms() - known[1] >= FRESH_MS:
+            return None
+        return known[0]
 
     def _want(self, lease: Lease) -> Want:
         """Return what says which source a lease wants; equal specs often come as one object."""
@@ -79,6 +86,10 @@ class Fetcher:
     def tree(self, key: Key) -> Tree:
         """Return an attempt's source."""
         return self._trees[key]
+
+    def in_use(self) -> list[Path]:
+        """Return where the sources of attempts lie; any thread may ask."""
+        return [tree.path for tree in list(self._trees.values())]
 
     def forget(self, key: Key) -> None:
         """Let go of an attempt's source; it stays in the cache."""

@@ -28,6 +28,16 @@ class Home:
         return self.path / "attempts"
 
     @property
+    def environments(self) -> Path:
+        """The builder's cache."""
+        return self.path / "envs"
+
+    @property
+    def sources(self) -> Path:
+        """The sources' caches, a folder for each kind."""
+        return self.path / "sources"
+
+    @property
     def journal(self) -> Path:
         """What is owed across restarts."""
         return self.path / "journal"

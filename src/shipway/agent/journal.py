@@ -21,6 +21,7 @@ VERSION = 1
 Later = Callable[[Callable[[], None]], Any]
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` would make one each time
+_quoted = json.encoder.encode_basestring_ascii  # what `_encode` does with text
 
 
 class JournalDamaged(ShipwayError):
@@ -53,6 +54,7 @@ class Journal:
         self._later = later or _at_once
         self._lines: dict[Key, list[bytes]] = {}  # of attempts that are not done
         self._size = 0
+        self.is_whole = False  # it has every mark that an agent made before this one
         self._fd = -1
         self._is_syncing = False
         self._spec: Mapping[str, Any] = {}  # the last one written
@@ -62,6 +64,8 @@ class Journal:
     def open(self) -> list[Kept]:
         """Read what is there, cut a torn end off, and return what is owed, in order."""
         data = self._path.read_bytes() if self._path.exists() else b""
+        head = _parse(data.partition(b"\n")[0])
+        self.is_whole = head is not None and head.get("boot") == self._boot_id
         kept: dict[Key, Kept] = {}
         for raw, value in _records(data, self._path, self._boot_id):
             self._keep(Mark(value["mark"]), value["key"], raw)
@@ -74,16 +78,18 @@ class Journal:
         if not records:
             return
         lines = []
+        is_durable = False
         for record in records:
             line = self._line(record)
             self._keep(record.mark, record.key, line)
             lines.append(line)
+            is_durable = is_durable or record.mark in DURABLE
         data = b"".join(lines)
         _write_all(self._fd, data)
         self._size += len(data)
         if self._size > COMPACT_BYTES:
             self._compact()
-        if not self._is_syncing and any(record.mark in DURABLE for record in records):
+        if is_durable and not self._is_syncing:
             self._is_syncing = True
             self._later(self._sync)
 
@@ -102,13 +108,12 @@ class Journal:
 
     def _line(self, record: Record) -> bytes:
         # Most records have two words: put together by hand, which costs a tenth of `_encode`.
-        parts = [f'{{"mark":"{record.mark}","key":"{record.key}"']
+        text = f'{{"mark":"{record.mark}","key":"{record.key}"'
         if record.lease is not None:
-            parts.append(f',"at":{record.at},"lease":{self._lease_text(record.lease)}')
+            text += f',"at":{record.at},"lease":{self._lease_text(record.lease)}'
         if record.handle is not None:
-            parts.append(f',"handle":{_encode(record.handle)}')
-        parts.append("}")
-        return _sealed("".join(parts).encode())
+            text += f',"handle":{_quoted(record.handle)}'
+        return _sealed((text + "}").encode())
 
     def _lease_text(self, lease: Lease) -> str:
         """Return a lease's JSON; many have the very spec of the one before, its largest part."""
@@ -189,7 +194,8 @@ def _check_head(value: Mapping[str, Any], path: Path) -> None:
 def _apply(kept: dict[Key, Kept], value: Mapping[str, Any]) -> None:
     mark, key = Mark(value["mark"]), value["key"]
     if mark is Mark.LEASE:
-        kept[key] = Kept(lease=read_lease(value["lease"]), leased_at=value["at"])
+        lease = read_lease(value["lease"])
+        kept[key] = Kept(lease=lease, leased_at=value["at"], has_passed=lease.is_started)
     elif mark is Mark.DONE:
         kept.pop(key, None)
     elif key in kept:

@@ -14,6 +14,11 @@ GRACE_S = 10.0  # between SIGTERM and SIGKILL, unless an item says otherwise
 
 REPORT_BYTES = 1_024  # more than a report has beside its handle and failure
 
+# Of the item as JSON, what an agent goes by; the journal keeps no more of it.
+FACTS = (
+    "resource", "run_id", "name", "entity", "project", "queue", "sweep_id", "author", "lock", "spec"
+)  # fmt: skip
+
 Key = str  # an attempt's name, `<item>.<attempt>`: also that of its folder
 
 
@@ -28,10 +33,11 @@ class Lease:
     job_key: str  # the program's own key
     term_ms: int
     resource: str
+    is_started: bool = False  # it passed the start gate in the lease's own transaction
     grace_s: float = GRACE_S
     start_limit_s: float | None = None  # from the lease to the start gate
     run_limit_s: float | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)  # the item as JSON
+    facts: Mapping[str, Any] = field(default_factory=dict)  # of the item as JSON
     spec: Mapping[str, Any] = field(default_factory=dict)  # of it: the launch spec
     args: Mapping[str, Any] = field(default_factory=dict)  # of that: the resource's arguments
 
@@ -91,10 +97,11 @@ def read_lease(value: Mapping[str, Any], *, grace_s: float = GRACE_S) -> Lease:
         job_key=value["job_key"],
         term_ms=value["term_ms"],
         resource=resource,
+        is_started=bool(value.get("started")),
         grace_s=_seconds(args.get("grace_s"), grace_s),
         start_limit_s=args.get("start_limit_s"),
         run_limit_s=args.get("run_limit_s"),
-        facts=item,
+        facts={name: item[name] for name in FACTS if item.get(name) is not None},
         spec=spec,
         args=args,
     )
@@ -108,6 +115,7 @@ def write_lease(lease: Lease) -> dict[str, Any]:
         "token": lease.token,
         "job_key": lease.job_key,
         "term_ms": lease.term_ms,
+        "started": lease.is_started,
         "item_json": lease.facts,
     }
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from shipway.agent.courier import Courier, Reply
 from shipway.agent.events import DrainAsked, Event, Lost, NotRenewed, Settled
 from shipway.agent.lease import GRACE_S, Report
+from shipway.agent.need import Need
 from shipway.agent.reasons import bare
 from shipway.agent.transport import Transport
-from shipway.agent.wire import Specs, leased, read_answers, read_renewal, read_stops
+from shipway.agent.wire import Specs, leased, read_answers, read_doubts, read_renewal, read_stops
 from shipway.domain.errors import Code, ShipwayError
 from shipway.domain.ids import ItemId, Token
 
@@ -48,17 +48,6 @@ class Phase(StrEnum):
     OPEN = "open"  # work may be asked for
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """What the agent could use now."""
-
-    room: int  # leases
-    used: int  # slots
-    is_holding: bool
-    held: Mapping[ItemId, Token]  # told once, after a start
-    is_more_soon: bool = False  # other reports will follow within milliseconds
-
-
 class Link:
     """Decides which call is made next; the loop's thread alone is in here."""
 
@@ -72,6 +61,8 @@ class Link:
         now: Callable[[], int],
         poll_s: float = POLL_S,
         grace_s: float = GRACE_S,
+        is_whole: bool = False,
+        courier: Callable[..., Courier] = Courier,
     ) -> None:
         self._transport = transport
         self._registration = registration
@@ -80,7 +71,8 @@ class Link:
         self._now = now
         self._poll_s = poll_s
         self._grace_s = grace_s
-        self._couriers = {way: Courier(way, emit=emit, boot_ms=boot_ms) for way in Way}
+        self._is_whole = is_whole  # nothing that was ever held is missing from what is told
+        self._couriers = {way: courier(way, emit=emit, boot_ms=boot_ms) for way in Way}
         self._specs = Specs()
         self._outbox: deque[Report] = deque()
         self._batch = REPORTS_LIMIT  # reports in the next call; fewer after one was refused
@@ -166,11 +158,13 @@ class Link:
             self._batch = min(self._batch * 2, REPORTS_LIMIT)
             self._refusals = 0
         events: list[Event] = []
+        # Answers first: what ended makes room, also in folders, for what is leased.
+        events += read_answers(answer, reply.cargo, sent_at=reply.sent_at, at=reply.at)
         events += leased(
             answer, self._specs, grace_s=self._grace_s, sent_at=reply.sent_at, at=reply.at
         )
-        events += read_answers(answer, reply.cargo, sent_at=reply.sent_at, at=reply.at)
         events += read_stops(answer, at=reply.at)
+        events += read_doubts(answer, at=reply.at)
         if asked:
             self.is_dry = not answer["leases"]
             if self.is_dry and not self._poll_s:
@@ -199,12 +193,14 @@ class Link:
         self, courier: Courier, need: Need, *, limit: int, reports: Sequence[Report], wait_s: float
     ) -> None:
         at = self._now()
-        ask = {
+        ask: dict[str, Any] = {
             "agent": self._agent,
             "limit": limit,
             "used_slots": need.used,
             "reports": [report.to_json(at) for report in reports],
         }
+        if limit and need.starts and need.sources:
+            ask["starts"] = {"limit": min(limit, need.starts), "sources": list(need.sources)}
         courier.asked = limit
         calls = self._transport.leases
         courier.send(lambda: calls.lease(ask, wait_s=wait_s), tuple(reports))
@@ -216,8 +212,9 @@ class Link:
             return
         held = [{"item": item, "token": token} for item, token in need.held.items()]
         ask = {"agent": self._agent, "limit": 0, "used_slots": need.used, "held": held}
+        ask |= {"whole": self._is_whole, "reports": []}
         calls = self._transport.leases
-        courier.send(lambda: calls.lease({**ask, "reports": []}, wait_s=0), ())
+        courier.send(lambda: calls.lease(ask, wait_s=0), ())
 
     def _introduced(self, reply: Reply, answer: Mapping[str, Any]) -> list[Event]:
         if self._phase is Phase.REGISTER:

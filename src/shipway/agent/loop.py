@@ -11,6 +11,7 @@ from typing import Any
 from shipway.agent.courier import Reply
 from shipway.agent.effects import (
     Build,
+    Cool,
     Deadlines,
     Drain,
     Fetch,
@@ -23,10 +24,11 @@ from shipway.agent.effects import (
 )
 from shipway.agent.events import Event, Turn
 from shipway.agent.journal import Journal
-from shipway.agent.link import Link, Need
+from shipway.agent.link import Link
+from shipway.agent.need import Need, need_of
 from shipway.agent.plan import steps
 from shipway.agent.settle import held
-from shipway.agent.state import State, is_more_soon, room, used
+from shipway.agent.state import State
 from shipway.agent.work import Work
 
 log = logging.getLogger(__name__)
@@ -68,14 +70,12 @@ class Loop:
         self._boot_ms = boot_ms
         self._is_once = is_once
         self._hands: dict[type, Callable[[Any], Event | None]] = {
-            Record: lambda _: None,  # written before anything else
             Fetch: lambda effect: work.fetch(effect.lease),
             Build: lambda effect: work.build(effect.lease),
-            Start: work.start,
+            Cool: lambda effect: work.cool(effect.lease),
             Stop: work.stop,
             Deadlines: work.extend,
             Drain: work.drain,
-            Forget: work.forget,
             Renew: lambda effect: link.renew(effect.held),
             Send: lambda effect: link.send(effect.report),
         }
@@ -84,22 +84,28 @@ class Loop:
         """Go on until there is a reason to end."""
         batch: list[Event | Reply | None] = [*first]
         while True:
-            if None in batch:
-                return Reason.STOPPED
-            self._turn(self._events(batch))
-            now = self._boot_ms()
-            need = Need(
-                room=room(self.state, now),
-                used=used(self.state),
-                is_holding=bool(self.state.attempts),
-                held=self._held,
-                is_more_soon=is_more_soon(self.state, now),
-            )
-            reason = self._over(need)
+            reason = self.turn(batch)
             if reason is not None:
                 return reason
-            self._link.pump(need)
             batch = self._wait()
+
+    def turn(self, batch: list[Event | Reply | None]) -> Reason | None:
+        """Take what has come and do what follows; a simulator calls this in place of `run`."""
+        if None in batch:
+            return Reason.STOPPED
+        self._turn(self._events(batch))
+        stock = self._work.stock()
+        need = need_of(self.state, self._boot_ms(), held=self._held, stock=stock)
+        reason = self._over(need)
+        if reason is None:
+            self._link.pump(need)
+        return reason
+
+    def pause_s(self) -> float:
+        """Return for how long nothing has to be done unless something comes."""
+        limit = TICK_S if self.state.attempts else IDLE_S
+        again = self._link.next_try()
+        return limit if again is None else min(limit, again)
 
     def _events(self, batch: list[Event | Reply | None]) -> list[Event]:
         events: list[Event] = []
@@ -118,8 +124,12 @@ class Loop:
             if not effects:
                 return
             self._journal.write([e for e in effects if type(e) is Record])
+            # A slot that came free waits for nothing else; what is let go serves those that come.
+            events += [self._work.start(e) for e in effects if type(e) is Start]
+            self._work.forget([e for e in effects if type(e) is Forget])
             for effect in effects:
-                event = self._hands[type(effect)](effect)
+                hand = self._hands.get(type(effect))
+                event = None if hand is None else hand(effect)
                 if event is not None:
                     events.append(event)
             if not events:
@@ -135,12 +145,9 @@ class Loop:
 
     def _wait(self) -> list[Event | Reply | None]:
         """Return what has come, at once if there is something."""
-        limit = TICK_S if self.state.attempts else IDLE_S
-        again = self._link.next_try()
-        timeout = limit if again is None else min(limit, again)
         batch: list[Event | Reply | None] = []
         try:
-            batch.append(self._inbox.get(timeout=timeout))
+            batch.append(self._inbox.get(timeout=self.pause_s()))
             while len(batch) < BATCH_LIMIT:
                 batch.append(self._inbox.get_nowait())
         except Empty:

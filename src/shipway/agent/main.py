@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import random
+import secrets
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 import shipway.runside
 from shipway import __version__
 from shipway.agent.building import Preparer
+from shipway.agent.cleaning import Cleaner
 from shipway.agent.config import Config
 from shipway.agent.courier import Reply
 from shipway.agent.environment import surroundings
@@ -34,9 +36,11 @@ from shipway.agent.loop import Loop, Reason
 from shipway.agent.parent import watch_parent
 from shipway.agent.pool import Pool
 from shipway.agent.settle import settle
+from shipway.agent.shelves import BUILDER, shelves_of
 from shipway.agent.shipping import Shipper
-from shipway.agent.state import PREPARING, State
+from shipway.agent.state import UNSTARTED, State
 from shipway.agent.transport import ServerBlobs, Transport
+from shipway.agent.upkeep import Upkeep, room_of
 from shipway.agent.watcher import Watcher
 from shipway.agent.work import Work
 from shipway.agent.workdir import Folders
@@ -50,11 +54,10 @@ from shipway.plugins.runner import Runner, RunnerContext
 
 log = logging.getLogger(__name__)
 
-BUILDER = "uv"
 THREADS = 8  # that fetch and build
 SHIPPING_THREADS = 4
 SYNC_PAUSE_S = 0.02  # marks in the journal that come meanwhile share one sync
-GOODBYE_S = 1.5  # for giving back what was not started yet
+GOODBYE_S = 1.5  # for giving back what was not started yet, and saying that we are gone
 
 Inbox = SimpleQueue[Event | Reply | None]
 
@@ -88,7 +91,7 @@ def run_agent(options: AgentOptions) -> int:
 
 
 def _run(options: AgentOptions, home: Home, inbox: Inbox, transport: Transport) -> int:
-    agent = home.agent_id(random.SystemRandom())
+    agent, process = home.agent_id(random.SystemRandom()), secrets.token_hex(8)
     runners = find_runners(options.config)
     work = make_work(options, home, inbox, transport, runners)
     journal = Journal(home.journal, boot_id=boot_id(), later=_after_a_pause(Pool("journal", 1)))
@@ -113,12 +116,13 @@ def _run(options: AgentOptions, home: Home, inbox: Inbox, transport: Transport) 
     log.info("agent begins", extra={"agent": agent, "found": len(state.attempts)})
     link = Link(
         transport=transport,
-        registration=registration(agent, options.config, tuple(runners)),
+        registration=registration(agent, options.config, tuple(runners), process=process),
         emit=inbox.put,
         boot_ms=boot_ms,
         now=now_ms,
         poll_s=0 if options.is_once else POLL_S,
         grace_s=options.config.grace_s,
+        is_whole=journal.is_whole,
     )
     loop = Loop(
         state=state,
@@ -129,11 +133,15 @@ def _run(options: AgentOptions, home: Home, inbox: Inbox, transport: Transport) 
         boot_ms=boot_ms,
         is_once=options.is_once,
     )
+    upkeep = _upkeep(options.config, home, work, transport, inbox)
     try:
-        reason = loop.run([*missed])
-        if reason in (Reason.STOPPED, Reason.ASKED):
-            _give_back(transport, agent, loop.state)
+        first = upkeep.begin()
+        upkeep.start()
+        reason = loop.run([*missed, first])
+        if reason is not Reason.REFUSED:
+            _say_goodbye(transport, agent, process=process, state=loop.state)
     finally:
+        upkeep.close()
         work.close()
         journal.close()
     if reason is Reason.REFUSED:
@@ -156,7 +164,7 @@ def make_work(
     pool = Pool("work", THREADS)
     watcher = Watcher()
     watcher.open()
-    folders = Folders(home.attempts, later=pool.submit, watcher=watcher)
+    folders = Folders(home.attempts, later=pool.submit, watcher=watcher, kept=config.keep_failed)
     runside = home.lay_runside(Path(shipway.runside.__file__).parent)
     around = surroundings(
         options.env,
@@ -175,7 +183,7 @@ def make_work(
     )
     fetcher = Fetcher(
         find=cache(lambda kind: find("shipway.sources", kind)()),
-        cache=home.path / "sources",
+        cache=home.sources,
         policy=config.policy,
         blobs=ServerBlobs(transport.blobs),
         folders=folders,
@@ -186,7 +194,7 @@ def make_work(
     )
     preparer = Preparer(
         builder=cache(_make_builder),
-        cache=home.path / "envs",
+        cache=home.environments,
         around=around,
         build_env=dict(options.env),
         transport=transport,
@@ -207,6 +215,19 @@ def make_work(
     )
 
 
+def _upkeep(config: Config, home: Home, work: Work, transport: Transport, inbox: Inbox) -> Upkeep:
+    agent = home.agent_id(random.SystemRandom())
+    return Upkeep(
+        cleaner=Cleaner(home, config.bounds, lambda: shelves_of(home)),
+        room=lambda: room_of(home.path),
+        in_use=work.in_use,
+        expire=lambda: work.expire(older_s=config.bounds.keep_work_s),
+        emit=inbox.put,
+        tell=lambda facts: transport.agents.tell(agent, facts),
+        boot_ms=boot_ms,
+    )
+
+
 def _make_builder() -> Builder:
     builder: Builder = find("shipway.builders", BUILDER)()
     return builder
@@ -220,7 +241,9 @@ def find_runners(config: Config) -> dict[str, Runner]:
     return {name: find("shipway.runners", name)() for name in names}
 
 
-def registration(agent: str, config: Config, resources: tuple[str, ...]) -> dict[str, Any]:
+def registration(
+    agent: str, config: Config, resources: tuple[str, ...], *, process: str
+) -> dict[str, Any]:
     """Return what the server is told of this agent."""
     return {
         "id": agent,
@@ -231,25 +254,32 @@ def registration(agent: str, config: Config, resources: tuple[str, ...]) -> dict
         "resources": list(resources),
         "run_as": config.run_as.value,
         "slots": config.max_jobs,
-        "facts": {"python": platform.python_version(), "platform": platform.platform()},
+        "facts": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "process": process,
+        },
     }
 
 
-def _give_back(transport: Transport, agent: str, state: State) -> None:
-    """Let others have at once what was not started; unanswered, it goes back by itself."""
+def _say_goodbye(transport: Transport, agent: str, *, process: str, state: State) -> None:
+    """Let others have at once what was not started, and nobody wait for this agent.
+
+    Unanswered, the items go back and the agent is forgotten by themselves, only later.
+    """
     reports = [
         Report(key=a.lease.key, item=a.lease.item, token=a.lease.token, event=ItemEvent.REQUEUE)
         for a in state.attempts.values()
-        if a.progress in PREPARING and not a.is_lost
+        if a.progress in UNSTARTED and not a.is_lost
     ]
-    if not reports:
-        return
 
     def call() -> None:
         try:
-            transport.leases.report(agent, [report.to_json(now_ms()) for report in reports])
+            if reports:
+                transport.leases.report(agent, [report.to_json(now_ms()) for report in reports])
+            transport.agents.leave(agent, process=process)
         except ShipwayError as error:
-            log.info("not given back", extra={"error": error.message})
+            log.info("left without goodbye", extra={"error": error.message})
 
     thread = threading.Thread(target=call, name="goodbye", daemon=True)
     thread.start()

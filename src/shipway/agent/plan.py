@@ -9,9 +9,12 @@ from shipway.agent import events as on
 from shipway.agent.change import change
 from shipway.agent.draft import Draft, draft_of, state_of
 from shipway.agent.effects import Build, Deadlines, Effect, Fetch, Mark, Record, Send
+from shipway.agent.lease import Report
 from shipway.agent.state import (
     BACKOFF_MS,
     CLOSING,
+    DISOWNED,
+    MAKING,
     PREPARING,
     RENEW_AGAIN_MS,
     RENEW_MS,
@@ -19,6 +22,7 @@ from shipway.agent.state import (
     TRIES,
     TRUST_MARGIN_MS,
     UNKNOWN_MS,
+    UNSTARTED,
     Attempt,
     Progress,
     Settling,
@@ -47,16 +51,18 @@ def steps(state: State, events: Iterable[on.Event]) -> Step:
 
 
 def _leased(draft: Draft, event: on.Leased) -> None:
-    if not draft.attempts:
-        draft.renewed_at = event.sent_at
+    # A poll may have been answered long after it was sent, and the leases count from then.
+    is_first = not draft.attempts
+    draft.renewed_at = event.sent_at if is_first else min(draft.renewed_at, event.sent_at)
     for lease in event.leases:
-        if lease.key in draft.attempts:
+        if lease.key in draft.attempts or lease.token in draft.disowned:
             continue
         attempt = Attempt(
             lease=lease,
             progress=Progress.FETCHING,
             trusted_until=event.sent_at + lease.term_ms - TRUST_MARGIN_MS,
             since=event.at,
+            passed_at=event.at if lease.is_started else None,
         )
         draft.put(attempt)
         draft.do(Record(mark=Mark.LEASE, key=lease.key, lease=lease, at=event.at))
@@ -72,9 +78,10 @@ def _fetched(draft: Draft, event: on.Fetched) -> None:
 
 def _built(draft: Draft, event: on.Built) -> None:
     attempt = draft.attempts.get(event.key)
-    if attempt is not None and attempt.progress is Progress.BUILDING:
-        ready = change(attempt, progress=Progress.READY, tries=0, wake_at=None, ready_at=event.at)
-        draft.put(ready)
+    if attempt is not None and attempt.progress in MAKING:
+        has_passed = attempt.passed_at is not None
+        progress = Progress.PASSED if has_passed else Progress.READY
+        draft.put(change(attempt, progress=progress, tries=0, wake_at=None, ready_at=event.at))
 
 
 def _failed(draft: Draft, event: on.Failed) -> None:
@@ -88,7 +95,7 @@ def _failed(draft: Draft, event: on.Failed) -> None:
         draft.put(change(attempt, tries=attempt.tries + 1, wake_at=event.at + delay))
     else:
         may_return = event.is_temporary and attempt.progress in PREPARING
-        draft.close(change(attempt, failure=event.failure, is_returned=may_return))
+        draft.close(attempt, failure=event.failure, is_returned=may_return)
 
 
 def _answered(draft: Draft, event: on.Answered) -> None:
@@ -114,16 +121,26 @@ def _gate(draft: Draft, attempt: Attempt, event: on.Answered) -> None:
             attempt,
             progress=Progress.PASSED,
             trusted_until=max(trusted, attempt.trusted_until),
-            ready_at=event.at,
+            passed_at=event.at,
         )
         # The turn that ends this batch starts it, if there is a slot and the lease is trusted.
         draft.put(passed)
         draft.do(Record(mark=Mark.GATE, key=attempt.lease.key))
     elif event.stop_requested:
         grace_s = attempt.lease.grace_s if event.grace_s is None else event.grace_s
-        draft.close(change(attempt, stop_grace_s=grace_s))
+        draft.close(attempt, stop_grace_s=grace_s)
     else:
         draft.lose(attempt)
+
+
+def _doubted(draft: Draft, event: on.Doubted) -> None:
+    if draft.holder(event.item, event.token) is not None:
+        draft.renewed_at = event.at - RENEW_MS  # which shows that it is here
+        return
+    if event.token not in draft.disowned:
+        draft.disowned = (*draft.disowned, event.token)[-DISOWNED:]
+    report = Report(key=event.key, item=event.item, token=event.token, event=ItemEvent.REQUEUE)
+    draft.do(Send(report=report))
 
 
 def _stop_asked(draft: Draft, event: on.StopAsked) -> None:
@@ -135,7 +152,7 @@ def _stop_asked(draft: Draft, event: on.StopAsked) -> None:
     if known is not None and grace_s >= known:
         return
     stopping = change(attempt, stop_grace_s=grace_s)
-    if attempt.progress in PREPARING or attempt.progress is Progress.PASSED:
+    if attempt.progress in UNSTARTED:
         draft.close(stopping)
     else:
         draft.end(stopping, Cause.STOP)
@@ -187,15 +204,14 @@ def _ended(draft: Draft, event: on.Ended) -> None:
     attempt = draft.attempts.get(event.key)
     if attempt is None or attempt.progress not in STARTED:
         return
-    over = change(attempt, ending=event.ending)
     if event.ending.cause is Cause.EXIT:
         ran = float(event.at - (attempt.started_at or event.at))
         is_first = draft.run_ms == UNKNOWN_MS
         draft.run_ms = ran if is_first else 0.7 * draft.run_ms + 0.3 * ran
     if attempt.is_lost:
-        draft.forget(over)
+        draft.forget(change(attempt, ending=event.ending))
     else:
-        draft.close(over)
+        draft.close(attempt, ending=event.ending)
 
 
 def _drained(draft: Draft, event: on.Drained) -> None:
@@ -219,6 +235,10 @@ def _drain_asked(draft: Draft, event: on.DrainAsked) -> None:
     draft.is_draining = event.is_draining
 
 
+def _room_seen(draft: Draft, event: on.RoomSeen) -> None:
+    draft.is_short = event.is_short
+
+
 def _turn(draft: Draft, event: on.Turn) -> None:
     take_turn(draft, event.at)
 
@@ -229,6 +249,7 @@ _STEPS: dict[type, Callable[[Draft, Any], None]] = {
     on.Built: _built,
     on.Failed: _failed,
     on.Answered: _answered,
+    on.Doubted: _doubted,
     on.StopAsked: _stop_asked,
     on.Lost: _lost,
     on.Renewed: _renewed,
@@ -238,5 +259,6 @@ _STEPS: dict[type, Callable[[Draft, Any], None]] = {
     on.Drained: _drained,
     on.Settled: _settled,
     on.DrainAsked: _drain_asked,
+    on.RoomSeen: _room_seen,
     on.Turn: _turn,
 }

@@ -125,18 +125,21 @@ class Shipper:
 
     def forget(self, key: Key) -> None:
         """Ship nothing more of an attempt."""
+        if key not in self._cargos:
+            return
         with self._change:
             cargo = self._cargos.pop(key, None)
             if cargo is not None:
                 cargo.is_gone = True
 
     def _cargo(self, lease: Lease) -> _Cargo:
+        cargo = self._cargos.get(lease.key)
+        if cargo is not None:
+            return cargo
         with self._change:
-            cargo = self._cargos.get(lease.key)
-            if cargo is None:
-                cargo = self._cargos[lease.key] = _Cargo(lease=lease)
-                if len(self._cargos) == 1:
-                    self._change.notify()
+            cargo = self._cargos.setdefault(lease.key, _Cargo(lease=lease))
+            if len(self._cargos) == 1:
+                self._change.notify()
             return cargo
 
     def _look(self) -> None:

@@ -8,24 +8,23 @@ from enum import StrEnum
 
 from shipway.agent.lease import Key, Lease, Report
 from shipway.domain.attempt import Ending
+from shipway.domain.ids import Token
 from shipway.domain.item import Failure
 
 RENEW_MS = 10_000  # every lease is renewed so often
 TRUST_MARGIN_MS = 3_000  # a lease is trusted until so long before its term ends
-LEASE_LIMIT = 64  # leases asked for in one call
 UNLIMITED = -1
+DISOWNED = 64  # leases that never came which are remembered
 RENEW_AGAIN_MS = 2_000  # after a renewal that failed
 TRIES = 4  # of one step of preparing, then the item goes back
 BACKOFF_MS = 1_000  # before the second try; four times longer before each further one
 GIVE_BACK_MS = 10_000  # a prepared attempt that finds no slot for so long goes back
-SHORT_MS = 1_000  # programs shorter than this are leased ahead of a free slot
 ABOUT_TO_END_MS = 20  # programs this short end while a call to the server is under way
 UNKNOWN_MS = 1e9  # until the first one ended
 GATES_AHEAD = 3  # times the slots: what ends while one call to the server is under way
 # What does not start so soon after it passed the gate goes back: a stop may be acked meanwhile that
 # this agent has not heard of, and no program may start late after it (I7).
 PASSED_MS = 250
-VERY_SHORT_MS = 200  # and of these twice as many
 
 
 class Progress(StrEnum):
@@ -43,7 +42,9 @@ class Progress(StrEnum):
     REPORTING = "reporting"  # the server was told how it ended
 
 
-PREPARING = frozenset({Progress.FETCHING, Progress.BUILDING, Progress.READY})
+MAKING = frozenset({Progress.FETCHING, Progress.BUILDING})
+PREPARING = MAKING | {Progress.READY}
+UNSTARTED = PREPARING | {Progress.PASSED}  # those that can be given back
 STARTED = frozenset({Progress.STARTING, Progress.RUNNING, Progress.ENDING})
 USING = STARTED | {Progress.GATE, Progress.PASSED}  # those that take a slot, or are about to
 CLOSING = frozenset({Progress.DRAINING, Progress.REPORTING})
@@ -71,6 +72,7 @@ class Attempt:
     tries: int = 0  # of the step that it is at
     wake_at: int | None = None  # when that step is tried again
     ready_at: int = 0
+    passed_at: int | None = None  # when the server said that it may start, perhaps with the lease
     started_at: int = 0
     ending: Ending | None = None
     failure: Failure | None = None  # what ended it before its program did
@@ -85,15 +87,11 @@ class State:
     slots: int
     attempts: Mapping[Key, Attempt] = field(default_factory=dict)  # in order of arrival
     is_draining: bool = False
+    is_short: bool = False  # of free disk: nothing new is taken
     settling: Settling = Settling.DONE
     renewed_at: int = 0  # when the last renewal was sent
+    disowned: tuple[Token, ...] = ()  # leases that never came, and must not be taken any more
     run_ms: float = UNKNOWN_MS  # how long programs ran of late, an average
-
-
-def used(state: State) -> int:
-    """Count the slots that are taken."""
-    using = sum(attempt.progress in USING for attempt in state.attempts.values())
-    return using if state.slots == UNLIMITED else min(using, state.slots)
 
 
 def gates(slots: int, run_ms: float) -> int:
@@ -103,41 +101,3 @@ def gates(slots: int, run_ms: float) -> int:
     so it is asked a little earlier for them, and what then finds no slot soon goes back.
     """
     return slots * (1 + GATES_AHEAD if run_ms < ABOUT_TO_END_MS else 1)
-
-
-def room(state: State, now: int) -> int:
-    """Say how many leases to ask for."""
-    if state.is_draining or state.settling is not Settling.DONE:
-        return 0
-    if state.slots == UNLIMITED:
-        return LEASE_LIMIT
-    taken = sum(
-        attempt.progress in USING or attempt.progress in PREPARING
-        for attempt in state.attempts.values()
-    )
-    return max(0, min(LEASE_LIMIT, state.slots + _ahead(state, now) - taken))
-
-
-def is_more_soon(state: State, now: int) -> bool:
-    """Tell whether programs are about to end, so that a call to the server can carry more."""
-    if state.run_ms > ABOUT_TO_END_MS:
-        return False
-    young = 0
-    for attempt in state.attempts.values():
-        if attempt.progress is Progress.RUNNING and now - attempt.started_at <= ABOUT_TO_END_MS:
-            young += 1
-            if young > 1:
-                return True
-    return False
-
-
-def _ahead(state: State, now: int) -> int:
-    """Short programs end faster than leases come; long ones should wait where others see them."""
-    if state.run_ms > SHORT_MS:
-        return 0
-    for attempt in state.attempts.values():
-        if attempt.progress in STARTED and now - attempt.started_at > 2 * SHORT_MS:
-            return 0
-    if state.run_ms < ABOUT_TO_END_MS:
-        return (2 + GATES_AHEAD) * state.slots
-    return 2 * state.slots if state.run_ms < VERY_SHORT_MS else state.slots

@@ -59,12 +59,9 @@ class ProgramStream:
 
     name = LogName.PROGRAM
 
-    def __init__(
-        self, read: Callable[[int, int], bytes], size: Callable[[], int], limit: int = CHUNK
-    ) -> None:
+    def __init__(self, read: Callable[[int, int], bytes], size: Callable[[], int]) -> None:
         self._read = read
         self._size = size
-        self._limit = limit
 
     def size(self) -> int:
         """Return how many bytes there are so far."""
@@ -72,7 +69,7 @@ class ProgramStream:
 
     def piece(self, offset: int) -> Piece | None:
         """Return whole frames."""
-        return framed(self._read(offset, self._limit), self._limit)
+        return framed(self._read(offset, CHUNK))
 
 
 class BuildStream:
@@ -97,7 +94,7 @@ class BuildStream:
 
     def piece(self, offset: int) -> Piece | None:
         """Return whole frames."""
-        return framed(_read(self._path, offset, CHUNK), CHUNK)
+        return framed(_read(self._path, offset, CHUNK))
 
 
 class RecordStream:
@@ -227,8 +224,8 @@ class RecordStream:
         return _json_line({**value, "digest": digest, "size": size})
 
 
-def framed(data: bytes, limit: int) -> Piece | None:
-    """Cut bytes to whole frames; one frame longer than the limit goes in parts."""
+def framed(data: bytes) -> Piece | None:
+    """Cut bytes to whole frames; a chunk has room for the longest."""
     at, end = 0, len(data)
     first = last = 0
     while at + FRAME.size <= end:
@@ -240,10 +237,7 @@ def framed(data: bytes, limit: int) -> Piece | None:
         at += FRAME.size + length
     if at:
         return Piece(data=data[:at] if at < end else data, first_at=first, last_at=last)
-    if end < limit:
-        return None
-    stamp = FRAME.unpack_from(data, 0)[1]
-    return Piece(data=data, first_at=stamp, last_at=stamp)
+    return None
 
 
 def digest_of(path: Path) -> tuple[str, int]:

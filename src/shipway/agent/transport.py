@@ -68,6 +68,12 @@ class AgentCalls(Protocol):
     def register(self, agent: Mapping[str, Any]) -> Mapping[str, Any]:
         """Tell what this agent is and serves; a second call replaces the first."""
 
+    def tell(self, agent_id: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Change facts of this agent; None removes one; a second call changes nothing."""
+
+    def leave(self, agent_id: str, *, process: str) -> Mapping[str, Any]:
+        """Say that this process of the agent has ended; a second call changes nothing."""
+
 
 class Transport(Protocol):
     """One server, one key; may be used from any thread."""

@@ -90,6 +90,8 @@ class Watcher:
 
     def hear(self) -> None:
         """Take what has happened; all guards know it afterwards."""
+        if not self._guards:
+            return
         with self._lock:
             while True:
                 try:

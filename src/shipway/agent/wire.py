@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shipway.agent.events import Answered, Event, Leased, Lost, Renewed, StopAsked
+from shipway.agent.events import Answered, Doubted, Event, Leased, Lost, Renewed, StopAsked
 from shipway.agent.lease import Report, read_lease
 from shipway.domain.errors import Code
 from shipway.domain.ids import ItemId, Token
@@ -79,6 +79,19 @@ def read_stops(answer: Mapping[str, Any], *, at: int) -> list[Event]:
             grace_s=stop.get("grace_s"),
         )
         for stop in answer.get("stops") or ()
+    ]
+
+
+def read_doubts(answer: Mapping[str, Any], *, at: int) -> list[Event]:
+    """Return the leases that the server heard nothing of since it made them."""
+    return [
+        Doubted(
+            at=at,
+            key=f"{doubt['item']}.{doubt['attempt']}",
+            item=ItemId(doubt["item"]),
+            token=Token(doubt["token"]),
+        )
+        for doubt in answer.get("doubts") or ()
     ]
 
 

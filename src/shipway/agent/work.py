@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from shipway.agent.building import Preparer
 from shipway.agent.effects import Deadlines, Drain, Forget, Start, Stop
-from shipway.agent.events import Ended, Event, Started
+from shipway.agent.events import Ended, Event, Fetched, Started
 from shipway.agent.faults import fault
 from shipway.agent.fetching import Fetcher
 from shipway.agent.lease import Key, Lease
+from shipway.agent.need import Stock
 from shipway.agent.shipping import Shipper
-from shipway.agent.workdir import Folders
+from shipway.agent.warm import Warm
+from shipway.agent.workdir import Folders, Gone
 from shipway.domain.attempt import LOG_CAP, Phase
 from shipway.domain.item import Stage
 from shipway.plugins.errors import PluginError
@@ -42,6 +45,7 @@ class Work:
         self._shipper = shipper
         self._emit = emit
         self._boot_ms = boot_ms
+        self._warm = Warm(folders=self._at_hand, boot_ms=boot_ms)
 
     def open(
         self, contexts: Mapping[str, RunnerContext], alive: Sequence[Lease]
@@ -68,12 +72,23 @@ class Work:
         self._shipper.adopt(lease, self._folders.path(lease.key), runner, handle)
 
     def fetch(self, lease: Lease) -> Event | None:
-        """Get the source; None when the answer comes later."""
-        return self._fetcher.fetch(lease)
+        """Get the source, and all else where it is at hand; None when the answer comes later."""
+        tree = self._fetcher.fetch(lease)
+        if tree is None:
+            return None
+        return self._preparer.take(lease, tree) or Fetched(at=self._boot_ms(), key=lease.key)
 
     def build(self, lease: Lease) -> Event | None:
         """Make it ready; None when the answer comes later."""
         return self._preparer.build(lease, self._fetcher.tree(lease.key))
+
+    def stock(self) -> Stock:
+        """Return what is at hand for programs that start the moment they are leased."""
+        return self._warm.stock()
+
+    def cool(self, lease: Lease) -> None:
+        """Offer a lease's source no more for a while."""
+        self._warm.cool(lease)
 
     def start(self, effect: Start) -> Event:
         """Start the program."""
@@ -100,6 +115,7 @@ class Work:
         except (PluginError, OSError) as error:
             return fault(error, Stage.AGENT, lease.key, at=self._boot_ms())
         self._shipper.follow(lease, prepared.folder, runner, handle)
+        self._warm.note(lease)
         return Started(at=self._boot_ms(), key=lease.key, handle=handle)
 
     def stop(self, effect: Stop) -> None:
@@ -118,17 +134,42 @@ class Work:
             effect.lease, with_tail=effect.with_tail, program_size=effect.program_size
         )
 
-    def forget(self, effect: Forget) -> None:
-        """Let go of everything that an attempt had."""
-        key: Key = effect.lease.key
-        self._shipper.forget(key)
-        self._fetcher.forget(key)
-        self._preparer.forget(key)
-        runner = self._runners.get(effect.lease.resource)
-        if effect.handle is not None and runner is not None:
-            runner.forget(effect.handle)
-        has_failed = effect.failure is not None and not effect.is_lost
-        self._folders.release(key, has_failed=has_failed, may_pool=effect.handle is not None)
+    def forget(self, effects: Sequence[Forget]) -> None:
+        """Let go of everything that attempts had."""
+        if not effects:
+            return
+        for effect in effects:
+            key: Key = effect.lease.key
+            self._shipper.forget(key)
+            self._fetcher.forget(key)
+            self._preparer.forget(key)
+            runner = self._runners.get(effect.lease.resource)
+            if effect.handle is not None and runner is not None:
+                runner.forget(effect.handle)
+        self._folders.release_all(
+            [
+                Gone(
+                    key=effect.lease.key,
+                    has_failed=effect.failure is not None and not effect.is_lost,
+                    may_pool=effect.handle is not None,
+                )
+                for effect in effects
+            ]
+        )
+
+    def in_use(self) -> list[Path]:
+        """Return what of the caches attempts use that do not say so on the disk."""
+        return self._fetcher.in_use()
+
+    def expire(self, *, older_s: float) -> None:
+        """Remove folders that waited too long for another attempt at their tree."""
+        self._folders.expire(older_s=older_s)
+
+    def _at_hand(self, lease: Lease) -> int:
+        tree = self._fetcher.known(lease)
+        if tree is None or not self._preparer.is_made(lease, tree):
+            return 0
+        return self._folders.at_hand(tree.digest)
 
     def close(self) -> None:
         """Let go of everything; programs go on."""

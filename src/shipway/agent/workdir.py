@@ -9,11 +9,11 @@ import stat
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from shipway.agent.lease import Key
 from shipway.agent.seal import TICK_NS, Seal, Sign, copy_tree, seal, sign_of
@@ -24,8 +24,11 @@ log = logging.getLogger(__name__)
 KEPT = 20  # folders of failed attempts that are kept for whoever wants to know why
 POOLED = 64  # folders that wait, unchanged, for another attempt at the same tree
 SEALED_ENTRIES = 2_000  # larger trees cost more to look over than the pool saves
+MOMENT_NS = 100_000_000  # less than what passed the start gate may wait for its folder
+TREES = 256  # of which it is known how long a copy takes
 EXTRAS = 64  # files beside the work directory that are removed before a folder is used again
 FAILED_MARK = "failed"
+USES = "uses"  # a file that names what of the caches must stay while the attempt lives
 _PARTS = frozenset({"work", "tmp", "files", "config.json"})
 
 
@@ -44,7 +47,16 @@ class _Folder:
     config: bytes | None = None  # what config.json is proven to hold
     config_sign: Sign | None = None
     may_pool: bool = True
+    since: float = 0.0  # when it began to wait for another attempt
     guard: Guard | None = None  # hears of changes, so that the seal need not be looked at
+
+
+class Gone(NamedTuple):
+    """An attempt whose program and logs are done with."""
+
+    key: Key
+    has_failed: bool  # its folder is kept for whoever wants to know why
+    may_pool: bool
 
 
 class Folders:
@@ -56,13 +68,16 @@ class Folders:
         *,
         later: Callable[[Callable[[], None]], Any],
         watcher: Watcher | None = None,
+        kept: int = KEPT,
     ) -> None:
         self._root = root
+        self._kept = kept
         self._later = later  # runs what need not be waited for
         self._watcher = watcher or Watcher()  # one that was not opened hears nothing
         self._folders: dict[Key, _Folder] = {}
         self._pool: OrderedDict[str, deque[_Folder]] = OrderedDict()  # by tree digest
         self._pooled = 0
+        self._copy_ns: dict[str, int] = {}  # what the last copy of a tree took
         self._failed: deque[Path] = deque()
         self._lock = threading.Lock()
 
@@ -101,6 +116,11 @@ class Folders:
             folder.config = None  # too young for its signs to prove anything
         return True
 
+    def at_hand(self, tree: str) -> int:
+        """Return how many folders of a tree are there, or can be copied in a moment."""
+        copy_ns = self._copy_ns.get(tree)
+        return len(self._pool.get(tree, ())) + (MOMENT_NS // copy_ns if copy_ns else 0)
+
     def fill(self, key: Key, tree: str, source: Path, config: bytes) -> Path:
         """Copy a tree into an attempt's folder; what an earlier try left there is removed."""
         path = self.open(key)
@@ -108,8 +128,7 @@ class Folders:
         if (path / "work").exists():
             remove(path / "work")
         self._drop(folder)
-        _fill(folder, tree, source, config)
-        self._guard(folder)
+        self._fill(folder, tree, source, config)
         return path
 
     def start(self, key: Key) -> None:
@@ -120,6 +139,15 @@ class Folders:
 
     def release(self, key: Key, *, has_failed: bool, may_pool: bool) -> None:
         """Let go of a folder whose program and logs are done with."""
+        self.release_all([Gone(key, has_failed=has_failed, may_pool=may_pool)])
+
+    def release_all(self, gone: Sequence[Gone]) -> None:
+        """Let go of several folders at once."""
+        self._watcher.hear()
+        for one in gone:
+            self._release(one.key, has_failed=one.has_failed, may_pool=one.may_pool)
+
+    def _release(self, key: Key, *, has_failed: bool, may_pool: bool) -> None:
         with self._lock:
             folder = self._folders.pop(key, None)
         if folder is None:
@@ -151,6 +179,19 @@ class Folders:
         self._failed.extend(failed)
         self._trim()
 
+    def expire(self, *, older_s: float) -> list[Path]:
+        """Remove folders that waited so long for another attempt at their tree."""
+        before = time.monotonic() - older_s
+        with self._lock:
+            old = [f for waiting in self._pool.values() for f in waiting if f.since < before]
+            for folder in old:
+                self._pool[folder.tree].remove(folder)
+            self._pooled -= len(old)
+        for folder in old:
+            self._drop(folder)
+            remove(folder.path)
+        return [folder.path for folder in old]
+
     def _keep(self, path: Path) -> None:
         with suppress(OSError):
             (path / FAILED_MARK).touch()
@@ -158,11 +199,19 @@ class Folders:
         self._trim()
 
     def _trim(self) -> None:
-        while len(self._failed) > KEPT:
+        while len(self._failed) > self._kept:
             self._discard(self._failed.popleft())
 
     def _discard(self, path: Path) -> None:
         self._later(lambda: remove(path))
+
+    def _fill(self, folder: _Folder, tree: str, source: Path, config: bytes) -> None:
+        began = time.monotonic_ns()
+        _fill(folder, tree, source, config)
+        self._guard(folder)
+        if len(self._copy_ns) >= TREES:
+            self._copy_ns.clear()
+        self._copy_ns[tree] = max(1, time.monotonic_ns() - began)
 
     def _guard(self, folder: _Folder) -> None:
         assert folder.seal is not None
@@ -180,7 +229,6 @@ class Folders:
             return False
         guard = folder.guard
         if guard is not None:
-            self._watcher.hear()
             if guard.is_quiet:
                 return True
             if folder.is_provable:  # what is looked at now is as it was, or nobody's any more
@@ -196,6 +244,7 @@ class Folders:
 
     def _pool_folder(self, folder: _Folder) -> None:
         with self._lock:
+            folder.since = time.monotonic()
             self._pool.setdefault(folder.tree, deque()).append(folder)
             self._pool.move_to_end(folder.tree)
             self._pooled += 1
@@ -210,8 +259,7 @@ class Folders:
         spare = _Folder(path=used.path.with_name(f"{used.path.name}.spare"))
         for part in ("tmp", "files"):
             (spare.path / part).mkdir(mode=0o700, parents=True)
-        _fill(spare, used.tree, used.source, used.config or b"{}")
-        self._guard(spare)
+        self._fill(spare, used.tree, used.source, used.config or b"{}")
         self._pool_folder(spare)
 
     def _shrink(self) -> list[_Folder]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import itertools
 import os
@@ -37,11 +39,17 @@ class DirectoryBlobs:
         self._root = root
         self._new = root / "new"
         self._damaged = root / "damaged"
+        self._leaving = root / "leaving"
         self._free_floor = free_floor
         self._free_bytes = free_bytes or _free_bytes
         self._sync = sync
         self._fatal = fatal  # called after a failed sync, when nobody knows what is on the disk
         self._numbers = itertools.count()
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._root
 
     def open(self) -> None:
         """Make the folders, and clear what a crash left half written; needed before a put."""
@@ -49,8 +57,16 @@ class DirectoryBlobs:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for leftover in self._new.iterdir():
             leftover.unlink()
+        if self._leaving.exists():
+            for leftover in self._leaving.iterdir():  # a crash came before anybody looked at it
+                path = self._path(Digest(leftover.name))
+                if path.exists():
+                    leftover.unlink()
+                else:
+                    leftover.rename(path)
         self._sync_folder(self._root)
-        self._sync_folder(self._root.parent)
+        for folder in itertools.takewhile(_is_ours, self._root.parents):
+            self._sync_folder(folder)  # whoever made it: without one of them the blobs are lost
 
     def put(self, digest: Digest, data: bytes) -> None:
         """Store bytes durably under their digest; `Invalid` when they do not match it."""
@@ -106,6 +122,70 @@ class DirectoryBlobs:
                     if is_digest(file.name):
                         yield Digest(file.name)
 
+    def old(self, *, before: int, after: str, limit: int) -> list[tuple[Digest, int]]:
+        """Return digests with their sizes, in order, of what was last put before (ms UTC)."""
+        found: list[tuple[Digest, int]] = []
+        for outer in _after(_folders(self._root), after[:2]):
+            for inner in _after(_folders(outer), after[2:4] if outer.name == after[:2] else ""):
+                for file in sorted(inner.iterdir()):
+                    if file.name <= after or not is_digest(file.name):
+                        continue
+                    with contextlib.suppress(FileNotFoundError):
+                        facts = file.stat()
+                        if facts.st_mtime * 1_000 < before:
+                            found.append((Digest(file.name), facts.st_size))
+                    if len(found) >= limit:
+                        return found
+        return found
+
+    def drop(self, digests: Iterable[Digest], *, before: int) -> int:
+        """Delete what was not put since; return the bytes; 0 while somebody keeps all.
+
+        A file is moved aside first and looked at there: a put that came before that has made it
+        young, so it goes back; one that comes after it finds nothing and writes the bytes anew.
+        """
+        freed = 0
+        with self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB) as is_ours:
+            if not is_ours:
+                return 0
+            self._leaving.mkdir(mode=0o700, exist_ok=True)
+            for digest in digests:
+                assert is_digest(digest)
+                freed += self._drop(digest, before)
+        return freed
+
+    @contextlib.contextmanager
+    def keep(self) -> Iterator[None]:
+        """Let nothing be dropped meanwhile, by any process; any number may ask for that."""
+        with self._lock(fcntl.LOCK_SH):
+            yield
+
+    @contextlib.contextmanager
+    def _lock(self, how: int) -> Iterator[bool]:
+        handle = os.open(self._root / "keep.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(handle, how)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+        finally:
+            os.close(handle)
+
+    def _drop(self, digest: Digest, before: int) -> int:
+        path, aside = self._path(digest), self._leaving / digest
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return 0
+        facts = aside.stat()
+        if facts.st_mtime * 1_000 >= before:
+            aside.rename(path)
+            return 0
+        aside.unlink()
+        return facts.st_size
+
     def _store(self, blobs: Mapping[Digest, bytes], written: dict[Digest, Path]) -> None:
         """Write all, sync all, rename all, sync the folders; `written` gets the new files."""
         for digest, data in blobs.items():
@@ -125,10 +205,14 @@ class DirectoryBlobs:
     def _has_whole(self, digest: Digest, size: int) -> bool:
         if not is_digest(digest):
             raise Invalid(f"{digest!r} is not a digest", field="digest", value=digest)
+        path = self._path(digest)
         try:
-            return self._path(digest).stat().st_size == size
+            if path.stat().st_size != size:
+                return False
+            os.utime(path)  # young again: it is not dropped before something leads to it
         except FileNotFoundError:
             return False
+        return True
 
     def _make_folders(self, digests: Iterable[Digest]) -> list[Path]:
         """Make the folders of some digests; return those to sync, inner ones first."""
@@ -196,8 +280,16 @@ def _write(path: Path, digest: Digest, data: bytes) -> None:
         )
 
 
+def _is_ours(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.W_OK)
+
+
 def _folders(folder: Path) -> list[Path]:
     return [entry for entry in folder.iterdir() if len(entry.name) == 2 and entry.is_dir()]
+
+
+def _after(folders: list[Path], name: str) -> list[Path]:
+    return sorted(folder for folder in folders if folder.name >= name)
 
 
 def _free_bytes(folder: Path) -> int:

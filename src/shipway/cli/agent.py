@@ -72,21 +72,15 @@ def agent_home(root: Path) -> Path:
     An agent that is started again gets its former home, and with it its id and its programs.
     """
     for path in (root / "agent", *(root / "agents" / str(n) for n in range(1, AGENTS_LIMIT))):
-        if not _is_locked(path / "lock"):
+        if not is_locked(path / "lock"):
             return path
     raise Conflict(
         f"{AGENTS_LIMIT} agents run on {root}: stop one, or set SHIPWAY_HOME to another directory"
     )
 
 
-def _key(link: Connection) -> str:
-    if link.home is not None:
-        return (link.home / "key").read_text().strip()
-    assert link.settings.api_key, "a connection to another server has a key"
-    return link.settings.api_key
-
-
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
+    """Tell whether a process holds a lock file."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -98,3 +92,10 @@ def _is_locked(path: Path) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def _key(link: Connection) -> str:
+    if link.home is not None:
+        return (link.home / "key").read_text().strip()
+    assert link.settings.api_key, "a connection to another server has a key"
+    return link.settings.api_key

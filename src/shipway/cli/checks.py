@@ -16,12 +16,13 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from shipway.domain.agent import room_in
+from shipway.domain.disk import Room, in_words
 from shipway.domain.errors import ShipwayError
 from shipway.sdk.home import choose_home, file_system_of
 from shipway.sdk.settings import Settings
 
 COMMAND_LIMIT_S = 10.0
-MIN_FREE = 2 << 30  # bytes; environments with a deep-learning library take several GB
 CLOCK_LIMIT_S = 5.0  # between this clock and the server's
 OLDEST_GIT = (2, 34)
 
@@ -120,10 +121,15 @@ def check_file_system(home: Path) -> Finding:
 def check_disk(home: Path) -> Finding:
     """Check that there is room for environments and logs."""
     folder = next(path for path in (home, *home.parents) if path.exists())
-    free = shutil.disk_usage(folder).free
-    text = f"{free / (1 << 30):.1f} GiB free at {folder}"
-    if free < MIN_FREE:
-        return _bad("disk", text, "free some space, or set SHIPWAY_HOME to a larger local disk")
+    usage = shutil.disk_usage(folder)
+    room = Room(free=usage.free, total=usage.total)
+    if room.is_low:
+        return _bad(
+            "disk",
+            f"{folder} has {room}: no new work is taken",
+            "free some space ('shipway gc' says what can go), or set SHIPWAY_HOME to a larger disk",
+        )
+    text = f"{in_words(room.free)} free at {folder}"
     if not os.access(folder, os.W_OK):
         return _bad(
             "disk", f"{folder} may not be written to", "set SHIPWAY_HOME to a folder of yours"
@@ -162,9 +168,37 @@ def check_server(settings: Settings, address: str | None) -> Finding:
         me = connect(settings=settings).client.me()
     except ShipwayError as error:
         return _bad("server", error.message, "check SHIPWAY_BASE_URL and the key: shipway login")
+    if me.get("is_short_of_disk"):
+        return _bad(
+            "server",
+            f"{address} takes no new work: its disk is short",
+            "free some space on its disk; 'shipway gc' there says what can go",
+        )
     return _good(
         "server", f"{address}, version {me.get('server_version')}, as {me['user']} ({me['role']})"
     )
+
+
+def check_agents(settings: Settings, address: str | None) -> Finding:
+    """Look for agents that take no new work because their disk is short."""
+    if address is None:
+        return _good("agents", "no server to ask")
+    from shipway.sdk.connection import connect  # noqa: PLC0415 - only with a server
+
+    try:
+        agents = connect(settings=settings).client.agents.find()
+    except ShipwayError as error:
+        return _odd("agents", error.message, "see the line `server`")
+    live = [agent for agent in agents if agent.get("state") != "gone"]
+    rooms = [(agent["hostname"], room_in(agent.get("facts") or {})) for agent in live]
+    short = [f"{name} has {room}" for name, room in rooms if room is not None and room.is_low]
+    if short:
+        return _bad(
+            "agents",
+            f"no new work is taken where the disk is short: {', '.join(short)}",
+            "free some space there; 'shipway gc' says what can go",
+        )
+    return _good("agents", f"{len(live)} known, none of them short of disk")
 
 
 def check_clock(address: str | None, now: Callable[[], float] = time.time) -> Finding:

@@ -113,11 +113,11 @@ class Child:
             self._pipe = None
 
 
-def tail(log: Path, lines: int = 5) -> str:
-    """Return the last lines of a log, for an error's sentence."""
+def tail(log: Path, lines: int = 5, *, since: int = 0) -> str:
+    """Return the last lines of a log after so many bytes, for an error's sentence."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 8192))
+            file.seek(max(since, log.stat().st_size - 8192))
             text = file.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return ""

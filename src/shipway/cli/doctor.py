@@ -10,6 +10,7 @@ import click
 from shipway.cli.checks import (
     Finding,
     Verdict,
+    check_agents,
     check_clock,
     check_disk,
     check_engines,
@@ -69,5 +70,6 @@ def examine() -> list[Finding]:
         check_file_system(home),
         check_disk(home),
         check_server(chosen, address),
+        check_agents(chosen, address),
         check_clock(address),
     ]

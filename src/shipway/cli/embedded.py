@@ -18,7 +18,7 @@ from shipway import __version__
 from shipway.cli.children import Child, tail
 from shipway.cli.embedded_home import EmbeddedHome
 from shipway.client import Client
-from shipway.domain.errors import Code, NotFound, ShipwayError
+from shipway.domain.errors import Code, NotFound, ShipwayError, Unauthenticated
 from shipway.domain.names import DEFAULT_QUEUE
 from shipway.sdk.discovery import is_process, read_server
 
@@ -30,7 +30,6 @@ FIRST_DEATHS_LIMIT = 3  # starts that fail before the server was ever ready
 LOOK_EVERY_S = 0.05  # while the server starts
 LIVES_LOOK_S = 1.0  # the longest sleep of the parent
 COUNT_WAIT_S = 3.0  # for the number of programs that go on
-EMBEDDED_USER = "admin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +147,11 @@ class Embedded:
             client = Client(f"http://{HOST}:{self._port}", key, patience_s=0, env={})
             health = client.health(timeout_s=2.0)
             me = client.me()
+        except Unauthenticated as error:
+            raise Unauthenticated(
+                f"the embedded server refuses the key in {self._home.key}: {error.message}; put "
+                "the right key there, or begin anew with: shipway down --purge"
+            ) from None
         except (OSError, ShipwayError):
             return False
         self._client = client
@@ -197,11 +201,10 @@ class Embedded:
         return Child(name=name, argv=argv, env=self._env, log=log, clock=self._clock)
 
     def _server_argv(self, pipe: int) -> list[str]:
-        data = self._home.data
         return [
             *(sys.executable, "-m", "shipway.server"),
-            *("--database", f"sqlite:///{data / 'shipway.db'}"),
-            *("--blobs", str(data / "blobs")),
+            *("--database", f"sqlite:///{self._home.database}"),
+            *("--blobs", str(self._home.blobs)),
             *("--host", HOST, "--port", str(self._port)),
             *("--key-file", str(self._home.key)),
             *("--parent-fd", str(pipe)),

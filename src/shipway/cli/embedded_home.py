@@ -68,6 +68,16 @@ class EmbeddedHome:
         return self.root / "data"
 
     @property
+    def database(self) -> Path:
+        """The server's database."""
+        return self.data / "shipway.db"
+
+    @property
+    def blobs(self) -> Path:
+        """The server's blobs."""
+        return self.data / "blobs"
+
+    @property
     def agent(self) -> Path:
         """The agent's home."""
         return self.root / "agent"

@@ -66,7 +66,9 @@ def create(*, kind: str, path: str, is_json: bool, **options: Any) -> None:
     version = given.pop("version", None)
     if "entry_point" in given:
         given["entry_point"] = shlex.split(given["entry_point"])
-    source = _source(kind, path, version, given.get("entry_point"), client)
+    source = _source(
+        kind, path, version, given.get("entry_point"), client=client, entity=given.get("entity")
+    )
     made = client.jobs.create({"kind": kind, "source": source, **given})
     if is_json:
         emit(made)
@@ -102,7 +104,13 @@ def describe(*, job: str, is_json: bool) -> None:
 
 
 def _source(
-    kind: str, path: str, version: str | None, entry_point: list[str] | None, client: Client
+    kind: str,
+    path: str,
+    version: str | None,
+    entry_point: list[str] | None,
+    *,
+    client: Client,
+    entity: str | None,
 ) -> dict[str, Any]:
     """Return the pinned source of a job; a directory's files are sent first."""
     if kind == "image":
@@ -128,5 +136,5 @@ def _source(
             value=path,
         )
     if pinned.capsule is not None:
-        upload(pinned.capsule, client.blobs)
+        upload(pinned.capsule, client.blobs.of(entity))
     return dict(source)

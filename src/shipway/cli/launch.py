@@ -119,6 +119,7 @@ def _follow(queued: Any, *, is_json: bool) -> int:
     from shipway.cli.connection import connect  # noqa: PLC0415 - only to follow
     from shipway.cli.exit_code import INTERRUPTED, exit_code_of  # noqa: PLC0415 - only to follow
     from shipway.cli.log import follow, printer  # noqa: PLC0415 - only to follow
+    from shipway.sdk.refusal import unsaid  # noqa: PLC0415 - only to follow
 
     note(f"{queued.id} waits in queue {queued.queue_name}: {queued.url}")
     try:
@@ -131,9 +132,9 @@ def _follow(queued: Any, *, is_json: bool) -> int:
         emit(item)
     error = item.get("error")
     if error:
-        tail = error.get("log_tail") or ()
-        # the lines of a build are not among those that were followed; the reason may hold them
-        if error["stage"] != "run" and tail and str(tail[-1]).strip() not in error["reason"]:
+        # the lines of a build are not among those that were followed
+        tail = [] if error["stage"] == "run" else unsaid(error)
+        if tail:
             note("\n".join(f"  {line}" for line in tail))
         note(f"shipway: {item['state']} at stage {error['stage']}: {error['reason']}")
         if error.get("remedy"):

@@ -28,11 +28,14 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "agents": ("agents", "agents", "List, drain and stop agents."),
     "user": ("user", "user", "Add, list and disable people and service accounts."),
     "key": ("key", "key", "Make, list and revoke keys."),
+    "backup": ("data", "backup", "Write database, blobs and key into one file."),
+    "restore": ("data", "restore", "Put a backup in place."),
+    "gc": ("data", "gc", "Remove what nobody needs any more."),
     "login": ("login", "login", "Store a server's address and a key."),
     "doctor": ("doctor", "doctor", "Check this machine, and say how to mend what is wrong."),
 }
 
-NOT_ON_WINDOWS = frozenset({"up", "down", "status", "server", "agent"})
+NOT_ON_WINDOWS = frozenset({"up", "down", "status", "server", "agent", "backup", "restore", "gc"})
 WRONG_USAGE = frozenset({Code.INVALID, Code.NOT_AVAILABLE})  # codes that exit 2
 
 

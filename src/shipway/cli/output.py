@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 CELL_LIMIT = 60  # characters of one table cell
+CLEAR_LINE = "\x1b[K"
 
 as_json = click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
 
@@ -34,6 +35,13 @@ def say(text: str = "") -> None:
 def note(text: str) -> None:
     """Print one line beside the data, on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def progress(text: str) -> None:
+    """Show a line on a terminal's stderr in place of the last one; show nothing elsewhere."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{CLEAR_LINE}{text}")
+        sys.stderr.flush()
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, empty: str) -> None:

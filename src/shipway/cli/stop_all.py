@@ -20,12 +20,15 @@ def stop_all(
     client: Client,
     *,
     say: Callable[[str], None],
+    progress: Callable[[str], None],
     keep: Callable[[Sequence[str]], None],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Let the agents take nothing new, stop what they hold, and return how many that were."""
-    active = [a["id"] for a in client.agents.find() if a["state"] == AgentState.ACTIVE]
+    # one that is gone may be about to come back: it must take nothing new either
+    takers = {AgentState.ACTIVE, AgentState.GONE}
+    active = [a["id"] for a in client.agents.find() if a["state"] in takers]
     keep(active)  # first: whoever kills this process must not leave agents idle for good
     for agent in active:
         client.agents.drain(agent)
@@ -38,13 +41,17 @@ def stop_all(
         for item_id in fresh:
             client.items.stop(item_id)
         asked.update(fresh)
-        if clock() > end:
+        left = end - clock()
+        progress(f"{len(live)} still to end; waiting {max(left, 0):.0f} s more at most")
+        if left < 0:
+            progress("")
             names = ", ".join(item["id"] for item in live[:5])
             raise ShipwayError(
                 f"{len(live)} programs had not ended after {STOP_WAIT_S:.0f} s ({names}): "
                 "look at them with shipway item show"
             )
         sleep(LOOK_EVERY_S)
+    progress("")
     return len(asked)
 
 

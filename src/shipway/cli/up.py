@@ -16,7 +16,7 @@ import click
 from shipway.cli.children import tail
 from shipway.cli.connection import settings
 from shipway.cli.embedded_home import EmbeddedHome
-from shipway.cli.output import as_json, emit, fields, note, say
+from shipway.cli.output import as_json, emit, fields, note, progress, say
 from shipway.client import Client
 from shipway.domain.errors import ShipwayError
 from shipway.sdk.discovery import Embedded, find_embedded, is_process
@@ -144,6 +144,7 @@ def _detach(home: EmbeddedHome, *, port: int | None, no_agent: bool) -> int:
     """Start `up` in a session of its own, and return once the server answers."""
     home.make()
     log = home.logs / "up.log"
+    said = log.stat().st_size if log.exists() else 0  # by those that ran before
     process: subprocess.Popen[bytes] | None = None
     asked_at = time.time_ns() // 1_000_000
     if not home.is_held():
@@ -172,7 +173,9 @@ def _detach(home: EmbeddedHome, *, port: int | None, no_agent: bool) -> int:
     wait_for(is_decided, limit_s=DETACH_WAIT_S)
     server = find_embedded(home.root)
     if server is None:
-        raise ShipwayError(f"the embedded server did not start; the end of {log}:\n{tail(log)}")
+        raise ShipwayError(
+            f"the embedded server did not start; the end of {log}:\n{tail(log, since=said)}"
+        )
     if process is not None:
         process.returncode = 0  # it goes on by itself: nobody is to wait for it
     say(f"shipway is up at {server.base_url} (data in {home.root}); end it with: shipway down")
@@ -200,7 +203,7 @@ def _stop_programs(home: EmbeddedHome, *, was_up: bool) -> int:
 
     client = _client(server)
     try:
-        return stop_all(client, say=note, keep=home.keep_drained)
+        return stop_all(client, say=note, progress=progress, keep=home.keep_drained)
     except BaseException:  # Ctrl-C too: shipway stays up, so its agents go on taking work
         from shipway.cli.embedded import resume_drained  # noqa: PLC0415 - rarely needed
 

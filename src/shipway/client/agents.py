@@ -38,3 +38,11 @@ class Agents:
     def stop(self, agent_id: str) -> dict[str, Any]:
         """Ask an agent to end."""
         return self._wire.post(f"/agents/{segment(agent_id)}/stop")
+
+    def tell(self, agent_id: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Change facts of an agent; None removes one."""
+        return self._wire.post(f"/agents/{segment(agent_id)}/facts", {"facts": facts})
+
+    def leave(self, agent_id: str, *, process: str) -> dict[str, Any]:
+        """Say that an agent's process has ended; one that registered later is not touched."""
+        return self._wire.post(f"/agents/{segment(agent_id)}/goodbye", {"process": process})

@@ -20,20 +20,27 @@ _HEAD = struct.Struct(">32sI")  # digest, length of the bytes that follow
 class Blobs:
     """`/blobs`."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, *, entity: str | None = None) -> None:
         self._wire = wire
+        self._query = {"entity": entity}  # whose blobs are stored; None: one's own
+
+    def of(self, entity: str | None) -> Blobs:
+        """Return the same routes, storing for another entity where one may."""
+        return Blobs(self._wire, entity=entity)
 
     def missing(self, digests: Sequence[str]) -> list[str]:
         """Return those that the server lacks, in the order given."""
         lacking: list[str] = []
         for begin in range(0, len(digests), DIGESTS_LIMIT):
             part = list(digests[begin : begin + DIGESTS_LIMIT])
-            lacking += self._wire.post("/blobs/missing", {"digests": part})["missing"]
+            body = {"digests": part}
+            reply = self._wire.send("POST", "/blobs/missing", query=self._query, body=body)
+            lacking += reply.json()["missing"]
         return lacking
 
     def put(self, digest: str, data: bytes) -> None:
         """Store one blob."""
-        self._wire.send("PUT", f"/blobs/{digest}", data=data)
+        self._wire.send("PUT", f"/blobs/{digest}", query=self._query, data=data)
 
     def put_many(self, blobs: Mapping[str, bytes]) -> None:
         """Store blobs, the small ones several in a request."""
@@ -45,12 +52,12 @@ class Blobs:
                 continue
             frame = _HEAD.pack(bytes.fromhex(digest), len(data)) + data
             if size + len(frame) > PACK_LIMIT:
-                self._wire.send("POST", "/blobs/pack", data=b"".join(pack))
+                self._send_pack(pack)
                 pack, size = [], 0
             pack.append(frame)
             size += len(frame)
         if pack:
-            self._wire.send("POST", "/blobs/pack", data=b"".join(pack))
+            self._send_pack(pack)
 
     def get(self, digest: str) -> bytes:
         """Return a blob's bytes, checked against its digest."""
@@ -78,6 +85,9 @@ class Blobs:
                 take(part[0], self.get(part[0]))
                 got.add(part[0])
             waiting = [digest for digest in waiting if digest not in got]
+
+    def _send_pack(self, frames: Sequence[bytes]) -> None:
+        self._wire.send("POST", "/blobs/pack", query=self._query, data=b"".join(frames))
 
 
 def unpack(pack: bytes) -> Iterator[tuple[str, bytes]]:

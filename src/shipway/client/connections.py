@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
+from functools import cached_property
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,15 +76,17 @@ class Connections:
             return f"http://{self._authority()}{self.prefix}{path}"
         return self.prefix + path
 
-    def headers(self) -> dict[str, str]:
-        """Return the headers that the way to the server needs."""
+    @cached_property
+    def headers(self) -> Mapping[str, str]:
+        """The headers that the way to the server needs."""
+        needed = {"Host": self._authority(), "Accept-Encoding": "identity"}
         if self.proxy and not self.is_tls:
-            return {"Host": self._authority(), **proxy_headers(self.proxy)}
-        return {}
+            needed |= proxy_headers(self.proxy)
+        return needed
 
     def _authority(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:

@@ -43,11 +43,10 @@ class Items:
     def add_many(self, drafts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Queue at most 1,000 launches; each answer is an item or has an `error`.
 
-        A draft without an `idempotency_key` of its own may be queued twice if an answer is lost.
+        Each draft without an `idempotency_key` gets one, so that a lost answer doubles nothing.
         """
-        found: list[dict[str, Any]] = self._wire.post("/items/batch", {"items": list(drafts)})[
-            "items"
-        ]
+        keyed = [{"idempotency_key": self._wire.new_key(), **draft} for draft in drafts]
+        found: list[dict[str, Any]] = self._wire.post("/items/batch", {"items": keyed})["items"]
         return found
 
     def find(
@@ -206,18 +205,6 @@ class Items:
     def pin(self, item_id: str, *, token: str, lock: str) -> dict[str, Any]:
         """Pin the digest of the resolved lock on an item."""
         return self._wire.post(_path(item_id) + "/pin", {"token": token, "lock": lock})
-
-    def add_file(
-        self, item_id: str, *, token: str, path: str, digest: str, size: int
-    ) -> dict[str, Any]:
-        """Note a file of the item's run, its blob stored before."""
-        added: dict[str, Any] = self._wire.send(
-            "POST",
-            _path(item_id) + "/files",
-            body={"path": path, "digest": digest, "size": size},
-            headers={TOKEN_HEADER: token},
-        ).json()
-        return added
 
 
 def _path(item_id: str) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 from shipway import __version__
 from shipway.client.connections import Connections
 from shipway.client.failures import failure_of
+from shipway.client.message import Answer, AnswerTooLarge, read_answer, write_request
 from shipway.domain.errors import Code, Invalid, ShipwayError
 from shipway.domain.ids import Random
 
@@ -50,19 +51,6 @@ class Request:
     patience_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """A successful answer, read whole."""
-
-    status: int
-    headers: Mapping[str, str]  # names in lower case
-    data: bytes
-
-    def json(self) -> Any:
-        """Return the body's JSON value; NaN and Infinity are allowed."""
-        return json.loads(self.data)
-
-
 class Wire:
     """The way to one server: keeps connections, signs requests, tries again."""
 
@@ -79,7 +67,11 @@ class Wire:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self._key = key
+        self._headers = {
+            "Authorization": f"Bearer {key}",
+            "User-Agent": f"shipway/{__version__}",
+            "Accept": "application/json",
+        }
         self._timeout_s = timeout_s
         self._patience_s = patience_s
         self._random = random or SystemRandom()
@@ -117,7 +109,7 @@ class Wire:
         wait_s: float = 0,
         patience_s: float | None = None,
         root: str = API,
-    ) -> Reply:
+    ) -> Answer:
         """Send a request until it is answered, and return a success.
 
         Every write of shipway's is safe to repeat, so a lost answer is asked for again with
@@ -130,8 +122,8 @@ class Wire:
         request = Request(
             method=method,
             path=root + path + _query(query),
-            body=_encode(body) if body is not None else data,
-            headers={**self._headers(), **own, **(headers or {})},
+            body=data if body is None else _encode(body),
+            headers={**self._headers, **own, **(headers or {})},
             timeout_s=self._timeout_s + wait_s,
             patience_s=self._patience_s if patience_s is None else patience_s,
         )
@@ -167,8 +159,8 @@ class Wire:
                     "GET",
                     self._connections.target(API + path + _query(query)),
                     headers={
-                        **self._headers(),
-                        **self._connections.headers(),
+                        **self._connections.headers,
+                        **self._headers,
                         **(headers or {}),
                     },
                 )
@@ -181,18 +173,15 @@ class Wire:
         finally:
             connection.close()
 
+    def new_key(self) -> str:
+        """Return an idempotency key that nobody used before."""
+        return f"{self._random.getrandbits(128):032x}"
+
     def close(self) -> None:
         """Close this thread's connection."""
         self._connections.drop()
 
-    def _headers(self) -> dict[str, str]:
-        return {
-            "Authorization": f"Bearer {self._key}",
-            "User-Agent": f"shipway/{__version__}",
-            "Accept": "application/json",
-        }
-
-    def _persist(self, request: Request) -> Reply:
+    def _persist(self, request: Request) -> Answer:
         """Send, and send again after a pause while patience lasts."""
         end: float | None = None  # counted from the first failure: a long poll may come before it
         tries = 0
@@ -200,25 +189,25 @@ class Wire:
             tries += 1
             pause = self._pause(tries)
             try:
-                status, headers, data = self._exchange(request)
+                answer = self._exchange(request)
             except _ENDED as error:
                 failure = self._unreachable(error, tries=tries)
                 if _is_final(error):
                     raise failure from error
             else:
-                if status < 300:
-                    return Reply(status=status, headers=headers, data=data)
-                failure = failure_of(status, data, address=self.base_url)
-                if status not in _AGAIN or failure.code is Code.RATE_LIMITED:
+                if answer.status < 300:
+                    return answer
+                failure = failure_of(answer.status, answer.data, address=self.base_url)
+                if answer.status not in _AGAIN or failure.code is Code.RATE_LIMITED:
                     raise failure
-                pause = max(pause, _retry_after(headers))
+                pause = max(pause, _retry_after(answer.headers))
             if end is None:
                 end = self._clock() + request.patience_s
             if self._clock() + pause > end:
                 raise failure
             self._sleep(pause)
 
-    def _exchange(self, request: Request) -> tuple[int, dict[str, str], bytes]:
+    def _exchange(self, request: Request) -> Answer:
         """Send once; a kept connection that the server closed meanwhile is replaced at once."""
         connection = self._connections.take()
         was_open = connection.sock is not None
@@ -229,32 +218,27 @@ class Wire:
                 raise
         return self._exchange_on_held(request)
 
-    def _exchange_on_held(self, request: Request) -> tuple[int, dict[str, str], bytes]:
+    def _exchange_on_held(self, request: Request) -> Answer:
         connection = self._connections.take()
-        is_whole = False
+        may_go_on = False
         try:
             if connection.sock is None:
                 connection.connect()
             connection.sock.settimeout(request.timeout_s)
-            connection.request(
-                request.method,
-                self._connections.target(request.path),
-                body=request.body,
-                headers={**request.headers, **self._connections.headers()},
-            )
-            response = connection.getresponse()
-            if response.length is not None and response.length > ANSWER_LIMIT:
-                raise ShipwayError(
-                    f"the answer of {self.base_url} is {response.length:,} bytes, the limit is "
-                    f"{ANSWER_LIMIT:,}",
-                    code=Code.TOO_LARGE,
-                )
-            data = response.read()  # without a number of bytes: only so is a cut answer an error
-            is_whole = not response.will_close
-            headers = {name.lower(): value for name, value in response.getheaders()}
-            return response.status, headers, data
+            start = f"{request.method} {self._connections.target(request.path)}"
+            headers = {**self._connections.headers, **request.headers}
+            write_request(connection.sock, start, headers, request.body)
+            answer = read_answer(connection.sock, limit=ANSWER_LIMIT)
+        except AnswerTooLarge as error:
+            raise ShipwayError(
+                f"the answer of {self.base_url} is {error}, the limit is {ANSWER_LIMIT:,}",
+                code=Code.TOO_LARGE,
+            ) from None
+        else:
+            may_go_on = not answer.is_last
+            return answer
         finally:
-            if not is_whole:  # an interrupt too: half an answer must not meet the next request
+            if not may_go_on:  # an interrupt too: half an answer must not meet the next request
                 self._connections.drop()
 
     def _pause(self, tries: int) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from shipway.domain.disk import Room
 from shipway.domain.ids import AgentId, QueueId, UserName
 
 SILENT_AFTER_MS = 60_000  # an agent not heard of for so long is shown as away
@@ -46,3 +47,20 @@ class Agent:
     facts: Mapping[str, Any] = field(default_factory=dict)  # pythons, platform, schemas
     created_at: int
     seen_at: int
+
+    @property
+    def short_room(self) -> Room | None:
+        """What is left of its disk, if that is too little for new work; None otherwise."""
+        room = room_in(self.facts)
+        return room if room is not None and room.is_low else None
+
+
+def room_in(facts: Mapping[str, Any]) -> Room | None:
+    """Return what an agent told of its disk, if it told anything that can be read."""
+    disk = facts.get("disk")
+    if not isinstance(disk, Mapping):
+        return None
+    free, total = disk.get("free"), disk.get("total")
+    if not isinstance(free, int) or not isinstance(total, int):
+        return None
+    return Room(free=free, total=total)

@@ -10,7 +10,7 @@ from enum import IntEnum, StrEnum
 from shipway.domain.ids import Digest, ItemId
 
 FRAME = struct.Struct(">BQI")  # stream, milliseconds UTC, length of the bytes that follow
-FRAME_LIMIT = 1 << 20  # bytes of one frame's payload
+FRAME_LIMIT = (1 << 20) - FRAME.size  # bytes of one frame's payload: a whole one fits a chunk
 LOG_CAP = 1 << 30  # bytes of program log kept of one attempt, unless the server says otherwise
 LOG_TAIL = 64 << 20  # of these, the bytes kept of the end once the cap is reached
 
@@ -65,7 +65,7 @@ class Ending:
     reason: str = ""
     started_at: int = 0  # ms UTC
     ended_at: int = 0
-    log_size: int = 0  # bytes of framed program log, all of it in the spool by now
+    log_size: int = 0  # bytes of framed program log, in the spool by now; more, if some are lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,13 @@ def decode(data: bytes, *, limits: Limits = LIMITS) -> tuple[Entry, ...]:
     return entries
 
 
+def digests_in(data: bytes) -> Iterator[Digest]:
+    """Yield the digests of the files of a manifest that is trusted; none of any other bytes."""
+    if data.startswith(MAGIC):
+        for line in data[len(MAGIC) :].split(b"\0")[:-1]:
+            yield Digest(line.split(b" ", 3)[2].decode("ascii"))
+
+
 def digest_of(data: bytes) -> Digest:
     """Return the SHA-256 of bytes: of a manifest, the capsule's id."""
     return Digest(hashlib.sha256(data).hexdigest())

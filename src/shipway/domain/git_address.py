@@ -22,7 +22,7 @@ _HELPER = re.compile(r"([A-Za-z0-9][A-Za-z0-9+.-]*)::")
 _COMMIT = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 _SHORT = re.compile(r"[0-9a-f]{4,39}\Z")
 _TOKEN = re.compile(r"gh[a-z]_|github_pat_|glpat-|x-access-token|x-token-auth|oauth2\Z|.{30}")
-_SECRET = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*@")
+_SECRET = re.compile(r"(?:(?<=://)|(?<=::))[^/@\s]*:[^/@\s]*@")
 _BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|\Z)")
 
 
@@ -117,7 +117,7 @@ def is_short_commit(text: str) -> bool:
 def without_credentials(url: str) -> str:
     """Return an address that may be shown: no password, and no user but ssh's."""
     if _SCHEME.match(url) is None:
-        return url
+        return _SECRET.sub("", url)
     try:
         parts = urlsplit(url)
     except ValueError:

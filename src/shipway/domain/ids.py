@@ -16,6 +16,7 @@ Digest = NewType("Digest", str)  # 64 lower-case hex digits: SHA-256
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS32 = tuple(a + b for a in _BASE32 for b in _BASE32)  # two digits at once
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 KEY_SECRET_LENGTH = 40  # wandb's login wants exactly so many after the first dash
@@ -30,32 +31,32 @@ class Random(Protocol):
 
 def new_item_id(now_ms: int, random: Random) -> ItemId:
     """Make an id that sorts by time: 48 bits of time, 80 random bits, base 32."""
-    return ItemId(_encode((now_ms << 80) | random.getrandbits(80), 26, _BASE32))
+    return ItemId(_encode32((now_ms << 80) | random.getrandbits(80), 26))
 
 
 def new_agent_id(random: Random) -> AgentId:
     """Make an agent's id, kept by it across restarts."""
-    return AgentId("agent-" + _encode(random.getrandbits(60), 12, _BASE32))
+    return AgentId("agent-" + _encode32(random.getrandbits(60), 12))
 
 
 def new_run_id(random: Random) -> RunId:
     """Make a run id of eight characters, as wandb's are."""
-    return RunId(_encode(random.getrandbits(41), 8, _BASE36))
+    return RunId(_encode36(random.getrandbits(41), 8))
 
 
 def new_token(random: Random) -> Token:
     """Make the token of a lease: 120 random bits."""
-    return Token(_encode(random.getrandbits(120), 24, _BASE32))
+    return Token(_encode32(random.getrandbits(120), 24))
 
 
 def new_key(key_id: str, random: Random) -> str:
     """Make a key: `sw_<id>-` and 40 characters of 200 random bits."""
-    return f"sw_{key_id}-{_encode(random.getrandbits(200), KEY_SECRET_LENGTH, _BASE32)}"
+    return f"sw_{key_id}-{_encode32(random.getrandbits(200), KEY_SECRET_LENGTH)}"
 
 
 def new_key_id(random: Random) -> KeyId:
     """Make the public half of a key."""
-    return KeyId(_encode(random.getrandbits(50), 10, _BASE32))
+    return KeyId(_encode32(random.getrandbits(50), 10))
 
 
 def split_key(key: str) -> tuple[KeyId, str] | None:
@@ -71,10 +72,14 @@ def is_digest(text: str) -> bool:
     return _DIGEST.match(text) is not None
 
 
-def _encode(number: int, length: int, alphabet: str) -> str:
-    base = len(alphabet)
+def _encode32(number: int, length: int) -> str:
+    assert length % 2 == 0
+    return "".join([_PAIRS32[(number >> bits) & 1023] for bits in range(5 * length - 10, -1, -10)])
+
+
+def _encode36(number: int, length: int) -> str:
     out = []
     for _ in range(length):
-        number, digit = divmod(number, base)
-        out.append(alphabet[digit])
+        number, digit = divmod(number, 36)
+        out.append(_BASE36[digit])
     return "".join(reversed(out))

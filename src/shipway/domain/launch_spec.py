@@ -26,12 +26,20 @@ from shipway.domain.parameters import to_args, to_config
 from shipway.domain.queue import ANY_RESOURCE, Priority, Queue
 from shipway.domain.source import SourceKind
 
-__all__ = ["DEFAULT_ENTRY_POINT", "SIZE_LIMIT", "Draft", "LaunchSpec", "complete", "draft"]
+__all__ = [
+    "DEFAULT_ENTRY_POINT",
+    "SIZE_LIMIT",
+    "Draft",
+    "LaunchSpec",
+    "complete",
+    "draft",
+    "encode_canonical",
+]
 
 LOCAL_PROCESS = "local-process"
 LOCAL_CONTAINER = "local-container"
 
-_encode_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+encode_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +78,7 @@ class LaunchSpec:
 
     def dumps(self) -> str:
         """Return the canonical JSON text, sorted keys, no spaces; `TooLarge` over the limit."""
-        text = _encode_canonical(self.to_json())
+        text = encode_canonical(self.to_json())
         if len(text) > SIZE_LIMIT:
             check_size(self.to_json(), "the completed launch spec")
         return text

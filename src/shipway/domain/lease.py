@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from shipway.domain.ids import AgentId, ItemId, QueueId, Token, UserName
 from shipway.domain.item import Event, Failure, State
@@ -17,6 +18,8 @@ class LeaseQuery:
     resources: tuple[str, ...]
     submitted_by: UserName | None  # None: everybody's
     limit: int
+    starts: int = 0  # how many of them pass the start gate at once
+    sources: tuple[str, ...] = ()  # the sources that may, as canonical JSON
     tokens: tuple[Token, ...]  # one per item at most, made by the caller
     deadline: int  # ms of lease time
     term: int
@@ -25,26 +28,36 @@ class LeaseQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A change of an item's state, guarded by the state and the token it is made from."""
+    """A change of items' state, guarded by the state and the token each is made from."""
 
-    item_id: ItemId
+    items: Mapping[ItemId, Token | None]  # to its lease's token; None only where it has none
     event: Event
     before: State
     after: State
-    token: Token | None  # the lease's; None only for items that have none
     now: int
     lease_now: int = 0  # START: ms of lease time; the term from here on is the queue's own
     unless_stopped: bool = False  # refused once a stop was asked for, as a START always is
-    handle: str | None = None
+    handles: Mapping[ItemId, str] = field(default_factory=dict)  # those that came to be known
     exit_code: int | None = None
     failure: Failure | None = None
     lost: int = 0  # added to lost_count
     retries: int = 0  # added to retry_count
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldAsk:
+    """What an agent is asked about an item that it holds."""
+
+    item: ItemId
+    attempt: int
+    token: Token
+    is_stop: bool  # somebody wants its end; else: does the agent know of this lease at all?
+    grace_s: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a move answers: enough for its event, and far less than the item."""
+    """What a move answers for an item: enough for its event, and far less than the item."""
 
     id: ItemId
     queue_id: QueueId

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shipway.domain.agent import SILENT_AFTER_MS, Agent, AgentState, RunAs
+from shipway.domain.disk import Room
 from shipway.domain.item import Event, Failure, FailureClass, Item, Stage, State
 from shipway.domain.queue import LOST_LIMIT, OnLost, Queue
 
@@ -75,13 +76,24 @@ def after_return(item: Item, queue: Queue, failure: Failure | None) -> Loss:
 
 
 def explain(
-    item: Item, queue: Queue, agents: Sequence[Agent], *, ahead: int, now: int
+    item: Item,
+    queue: Queue,
+    agents: Sequence[Agent],
+    *,
+    ahead: int,
+    now: int,
+    short: Room | None = None,
 ) -> Explanation:
-    """Say why an item stands as it does, from what its queue's agents told of themselves."""
+    """Say why an item stands as it does, from what its queue's agents told of themselves.
+
+    `short` is what is left of the server's own disk, if that is too little for new work.
+    """
     if item.state is not State.PENDING:
         reason = _standing(item, now)
         return Explanation(sentence=reason.text, reasons=(reason,), position=None, ahead=0)
     reasons = tuple(_waiting(item, queue, agents, ahead=ahead, now=now))
+    if short is not None:
+        reasons = (_short_server(short), *(one for one in reasons if one.code != "next"))
     return Explanation(
         sentence=" ".join(reason.text for reason in reasons),
         reasons=reasons,
@@ -167,6 +179,9 @@ def _no_agent(item: Item, queue: Queue, agents: Sequence[Agent], now: int) -> Re
             f"of them is {item.submitted_by}'s; an agent with run_as 'shared' would take it.",
         )
     if not any(_fits(agent, item, now) for agent in agents):
+        short = [agent for agent in offering if _is_short(agent, item)]
+        if short:
+            return _short_of_disk(short)
         one = next(agent.id for agent in offering if _may_run(agent, item))
         text = (
             "Every agent that could take it is draining or about to end; "
@@ -176,10 +191,31 @@ def _no_agent(item: Item, queue: Queue, agents: Sequence[Agent], now: int) -> Re
     return None
 
 
+def _short_server(short: Room) -> Reason:
+    text = f"The server's disk has {short}: nothing new is given out until there is room."
+    return Reason(code="server_disk", text=text)
+
+
+def _short_of_disk(short: Sequence[Agent]) -> Reason:
+    names = ", ".join(f"{agent.hostname} ({agent.short_room})" for agent in short[:5])
+    text = (
+        f"Every agent that could take it has too little free disk for new work: {names}. "
+        "It goes on by itself once there is room; 'shipway gc' there says what can go."
+    )
+    return Reason(code="disk", text=text)
+
+
+def _is_short(agent: Agent, item: Item) -> bool:
+    return (
+        agent.state is AgentState.ACTIVE and agent.short_room is not None and _may_run(agent, item)
+    )
+
+
 def _fits(agent: Agent, item: Item, now: int) -> bool:
     return (
         _is_live(agent, now)
         and agent.state is AgentState.ACTIVE
+        and agent.short_room is None
         and item.resource in agent.resources
         and _may_run(agent, item)
     )

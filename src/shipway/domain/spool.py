@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -15,12 +14,7 @@ from shipway.domain.attempt import LOG_TAIL, Cause, Ending, LogStream, encode_fr
 MARK_VARIABLE = "SHIPWAY_ATTEMPT_MARK"  # in the environment of every process of an attempt
 META = "meta"  # in the attempt's folder: the proof that a slot took its order
 CLAIM_PREFIX = "claim."  # in the generation's folder: what a slot links as `meta`
-ORDER_FILE = "order"  # in the attempt's folder: an order too large for a datagram
-ORDER_LIMIT = 64 << 10  # bytes of an order that still travels as a datagram
-BIG_ORDER = b"\0"  # instead of an order: the folder whose file holds it follows
 SLOT_TAKEN = "the slot has another attempt"  # a reason to send the order elsewhere
-LOOK = b"\1"  # instead of an order: the board has news; an idle slot says that it is there
-ORDER_READ = ORDER_LIMIT + 1  # bytes that a slot reads at once
 NOTE_READ = 4 << 10  # bytes that the runner reads at once
 
 RECORD_SIZE = 1024  # bytes of one result in a slot's journal
@@ -68,6 +62,7 @@ class GuardianWord(IntEnum):
     MACHINE_OOM = 5  # kills counted by the whole machine
     MACHINE_OOM_AT = 6  # when that count last rose
     SLOTS = 7  # cells in use: 1 up to this number
+    ORDERS = 8  # the newest form of an order that its slots read; 0 = JSON only
 
 
 class Seat(IntEnum):
@@ -99,6 +94,7 @@ class NoteKind(IntEnum):
     REFUSED = 4  # it did not take the order; the reason follows
 
 
+_CAUSES = {str(cause): cause for cause in Cause}
 STOP_CAUSES = (Cause.STOP, Cause.TIME_LIMIT, Cause.LEASE)
 TREE_SEATS = frozenset({Seat.CLAIMED, Seat.RUNNING, Seat.FROZEN, Seat.ENDING})
 LIVE_SEATS = TREE_SEATS | {Seat.SAVING}  # it has an attempt whose result is not kept yet
@@ -113,58 +109,6 @@ def split_mark(mark: str) -> tuple[str, int]:
     """Return item and attempt of a mark."""
     item, _, attempt = mark.rpartition(".")
     return item, int(attempt)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What a slot is told to start; its deadline and stop requests stand on the board."""
-
-    item: str
-    attempt: int
-    token: str
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    cwd: str
-    folder: str
-    grace_ms: int
-    run_limit_ms: int  # 0 = none
-    log_cap: int
-
-    def to_bytes(self) -> bytes:
-        """Return the datagram's text."""
-        return json.dumps(
-            [
-                self.item,
-                self.attempt,
-                self.token,
-                self.argv,
-                dict(self.env),
-                self.cwd,
-                self.folder,
-                self.grace_ms,
-                self.run_limit_ms,
-                self.log_cap,
-            ]
-        ).encode()
-
-    @classmethod
-    def from_bytes(cls, text: bytes) -> Order:
-        """Read it back."""
-        # `loads` would look for the encoding of bytes by itself, at length.
-        values = json.loads(text.decode())
-        item, attempt, token, argv, env, cwd, folder, grace, limit, cap = values
-        return cls(
-            item=item,
-            attempt=attempt,
-            token=token,
-            argv=tuple(argv),
-            env=env,
-            cwd=cwd,
-            folder=folder,
-            grace_ms=grace,
-            run_limit_ms=limit,
-            log_cap=cap,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +171,7 @@ class Record:
         values = json.loads(text.decode())
         mark, token, boot, cause, code, signal, reason, started, ended, size = values
         ending = Ending(
-            cause=Cause(cause),
+            cause=_CAUSES[cause],
             exit_code=code,
             signal=signal,
             reason=reason,
@@ -270,6 +214,7 @@ def split_journal_name(name: str) -> tuple[int, int] | None:
 
 
 _NOTE = struct.Struct(">BBIIIII")
+_NOTE_KINDS = {int(kind): kind for kind in NoteKind}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,7 +240,7 @@ class Note:
         """Read it back."""
         kind, idle, generation, cell, pid, segment, index = _NOTE.unpack_from(data)
         return cls(
-            kind=NoteKind(kind),
+            kind=_NOTE_KINDS[kind],
             is_idle=bool(idle),
             generation=generation,
             cell=cell,
@@ -304,6 +249,11 @@ class Note:
             index=index,
             text=data[_NOTE.size :],
         )
+
+
+_DEADLINE = int(Word.DEADLINE)
+_CLEAN = tuple(map(int, (Word.STOP_BY, Word.STOP_CAUSE, Word.VERDICT)))  # for each attempt anew
+_CLEAN += tuple(map(int, (Word.KILL_BY, Word.LOG_SIZE, Word.STARTED_AT)))
 
 
 class Cell:
@@ -330,9 +280,9 @@ class Cell:
     def assign(self, mark: str, token: str, deadline: int) -> None:
         """Write down whose order the idle slot is about to get."""
         words = self.words
-        words[Word.STOP_BY] = words[Word.STOP_CAUSE] = words[Word.VERDICT] = 0
-        words[Word.KILL_BY] = words[Word.LOG_SIZE] = words[Word.STARTED_AT] = 0
-        words[Word.DEADLINE] = deadline
+        for word in _CLEAN:
+            words[word] = 0
+        words[_DEADLINE] = deadline
         self._token[:] = token.encode().ljust(TEXT_SIZE, b"\0")
         self._mark[:] = mark.encode().ljust(TEXT_SIZE, b"\0")
 

@@ -47,6 +47,7 @@ class Overlay:
 
     path: tuple[Path, ...]  # folders for the front of PATH, own scripts first
     env: Mapping[str, str]
+    uses: tuple[Path, ...] = ()  # of the cache: what must stay while the attempt lives
 
 
 class Builder(Protocol):

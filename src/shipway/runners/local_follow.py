@@ -12,6 +12,7 @@ from shipway.domain.spool import (
     META,
     SLOT_TAKEN,
     TREE_SEATS,
+    GuardianWord,
     Note,
     NoteKind,
     Record,
@@ -24,9 +25,10 @@ from shipway.runners.local_journal import Journal, read_journals
 from shipway.runners.local_machine import boot_ms, is_process, read_boot_id, wall_ms
 from shipway.runners.local_seats import Held, RecordPlace, Seats
 from shipway.runners.local_sweep import bury, lost, read_claim, sweep
-from shipway.runners.local_watchdog import suspect
+from shipway.runners.local_watchdog import Suspicion, suspect
 
 FRESH_MS = 1_000  # that an order may be on its way before anybody wonders
+SILENCE_MS = 2_000  # of a guardian, which looks four times as often, before it is suspect
 PATIENCE_MS = 2_000  # with an order that no slot claimed, before it is sent once more
 SWEPT = "its supervisor died; what was left of it was found by its mark and ended"
 REBOOTED = "the machine was started anew while it ran"
@@ -43,6 +45,7 @@ class Follower:
         self._seats = seats
         self._attempts = attempts
         self._boot_id = read_boot_id()
+        self._guardian = Suspicion()
 
     def find_again(self) -> None:
         """Learn every attempt that left a trace."""
@@ -110,6 +113,16 @@ class Follower:
             if held.suspicion.is_proven:
                 found.append(held)
         return found
+
+    def is_guardian_frozen(self) -> bool:
+        """Tell whether the guardian is there, but does not look any more."""
+        generation = self._seats.current
+        if generation is None or not generation.is_guarded():
+            return False
+        heartbeat = generation.header.words[GuardianWord.HEARTBEAT]
+        due = (heartbeat + SILENCE_MS,)
+        self._guardian = suspect(self._guardian, now=boot_ms(), heartbeat=heartbeat, due=due)
+        return self._guardian.is_proven
 
     def orphans(self) -> list[Held]:
         """Return the attempts whose slot is dead, with no guardian left to bury it."""

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -74,6 +75,12 @@ class Generation:
         """Tell whether its guardian lives."""
         words = self.header.words
         return is_process(words[GuardianWord.PID], words[GuardianWord.PID_START])
+
+    def kill_guardian(self) -> None:
+        """Kill its guardian, which ends no program: a slot sees its own to the end."""
+        if self.is_guarded():
+            with suppress(ProcessLookupError):
+                os.kill(self.header.words[GuardianWord.PID], signal.SIGKILL)
 
     def close(self) -> None:
         """Let go of its folder; cells must not be used any more."""

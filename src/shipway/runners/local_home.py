@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import socket
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ GUARDIAN_LOG = "guardian.log"
 _BOARD = "board"
 _BEAT = "beat"
 _GENERATION_PREFIX = "g"
+PATIENCE_MS = 50  # of a line whose other end has its queue full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,49 @@ def bind(folder: int, name: str) -> socket.socket:
     found.setblocking(False)  # noqa: FBT003 - takes no keyword
     found.bind(address(folder, name))
     return found
+
+
+class Line:
+    """Sends datagrams to a socket in an opened folder, to a new one once that is there."""
+
+    def __init__(self, folder: int, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._end: socket.socket | None = None
+
+    def send(self, data: bytes) -> bool:
+        """Send, in a full queue's case after a little while; False if nobody took it."""
+        for _ in range(2):  # the second time to one who came anew
+            if self._end is None and not self._connect():
+                return False
+            assert self._end is not None
+            try:
+                self._end.send(data)
+            except BlockingIOError:
+                return False
+            except OSError:  # who listened there is gone
+                self.close()
+            else:
+                return True
+        return False
+
+    def close(self) -> None:
+        """Hang up; the next datagram calls again."""
+        if self._end is not None:
+            self._end.close()
+        self._end = None
+
+    def _connect(self) -> bool:
+        end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        patience = struct.pack("ll", 0, PATIENCE_MS * 1000)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+        try:
+            end.connect(address(self._folder, self._name))
+        except OSError:
+            end.close()
+            return False
+        self._end = end
+        return True
 
 
 def map_board(folder: Path) -> memoryview:

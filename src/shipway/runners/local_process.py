@@ -12,14 +12,13 @@ from contextlib import suppress
 from typing import ClassVar
 
 from shipway.domain.attempt import Cause
+from shipway.domain.order import ORDER_FILE, Order
 from shipway.domain.spool import (
     META,
     NOTE_READ,
-    ORDER_FILE,
     STOP_CAUSES,
     TEXT_SIZE,
     Note,
-    Order,
     Seat,
     Word,
     mark_of,
@@ -42,7 +41,8 @@ from shipway.runners.local_machine import boot_ms
 from shipway.runners.local_seats import Held, Seats, kill_supervisor
 
 SEAT_LIMIT_S = 10.0  # that `start` waits for a slot
-GATHER_S = 0.002  # after news: those of other short programs are taken in one go with the next
+GATHER_S = 0.002  # after one of many news: those of other short programs are taken in one go
+MANY_MS = 5  # apart at most are many news: a drain is on, no single program waits
 TICK_MS = 1_000  # between beats; at each, what notes may have been lost is looked after
 
 log = logging.getLogger("shipway.runners.local_process")
@@ -93,7 +93,7 @@ class LocalProcessRunner:
         with self._lock:
             if held.handle in self._held:
                 return held.handle
-            held.order = _order(request).to_bytes()
+            held.order = _order(held.handle, request).to_bytes(self._seats.order_form())
             if not self._seats.has_idle() and not self._lock.wait_for(
                 self._seats.has_idle, SEAT_LIMIT_S
             ):
@@ -205,14 +205,17 @@ class LocalProcessRunner:
     def _listen(self) -> None:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        next_tick = 0
+        next_tick = last_news = 0
         while self._is_open:
             poll.poll(max(0, next_tick - boot_ms()))
-            if self._take_notes():
-                time.sleep(GATHER_S)
-            if boot_ms() >= next_tick:
-                self._beat[0] = boot_ms()
-                next_tick = self._beat[0] + TICK_MS
+            has_news, now = self._take_notes(), boot_ms()
+            if has_news:
+                if now - last_news <= MANY_MS:
+                    time.sleep(GATHER_S)
+                last_news = boot_ms()
+            if now >= next_tick:
+                self._beat[0] = now
+                next_tick = now + TICK_MS
                 self._tick()
 
     def _take_notes(self) -> bool:
@@ -235,6 +238,8 @@ class LocalProcessRunner:
                 changed = [held.status() for held in self._follower.look_after()]
                 for held in self._follower.frozen():  # the guardian would have acted by now
                     kill_supervisor(held)
+                if self._seats.current is not None and self._follower.is_guardian_frozen():
+                    self._seats.current.kill_guardian()
                 orphans = self._follower.orphans()
                 is_guarded = self._seats.current is not None and self._seats.current.is_guarded()
                 self._lock.notify_all()
@@ -254,10 +259,9 @@ class LocalProcessRunner:
             log.exception("a notice was not taken", extra={"handle": status.handle})
 
 
-def _order(request: RunRequest) -> Order:
+def _order(mark: str, request: RunRequest) -> Order:
     return Order(
-        item=request.item,
-        attempt=request.attempt,
+        mark=mark,
         token=request.token,
         argv=request.argv,
         env=request.env,

@@ -11,11 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from shipway.domain.attempt import Ending, Phase
+from shipway.domain.order import BIG_ORDER, LOOK, ORDER_FILE, ORDER_LIMIT
 from shipway.domain.spool import (
-    BIG_ORDER,
-    LOOK,
-    ORDER_FILE,
-    ORDER_LIMIT,
     Claim,
     GuardianWord,
     Seat,
@@ -31,6 +28,9 @@ from shipway.runners.local_watchdog import Suspicion
 
 Chair = tuple[int, int]  # generation and cell: one slot's seat
 RecordPlace = tuple[int, int, int]  # generation, cell and segment: one journal file
+_STATE, _PID, _SEGMENT = int(Word.STATE), int(Word.PID), int(Word.SEGMENT)  # Enums cost ten times
+_IDLE = int(Seat.IDLE)
+_UNSUSPECTED = Suspicion()
 
 
 class Held:
@@ -76,7 +76,7 @@ class Held:
         self.sent_at = 0
         self.claim: Claim | None = None  # once it was looked for
         self.deadline = self.stop_by = self.stop_cause = 0  # as last asked for
-        self.suspicion = Suspicion()
+        self.suspicion = _UNSUSPECTED
         self.log: LogReader | None = None  # once somebody read it
 
     def status(self) -> RunStatus:
@@ -154,6 +154,10 @@ class Seats:
         """Return the attempt that has this seat."""
         return self._taken.get(chair)
 
+    def order_form(self) -> int:
+        """Return the newest form of an order that the present supervisor's slots read."""
+        return 0 if self.current is None else self.current.header.words[GuardianWord.ORDERS]
+
     def has_idle(self) -> bool:
         """Tell whether a slot waits; ask for more slots if none does and more are allowed."""
         if self._idle:
@@ -174,11 +178,13 @@ class Seats:
         while self._idle and self.current is not None:
             chair, pid = self._idle.popitem()
             cell = self.current.cell(chair[1])
-            if cell.words[Word.PID] != pid or cell.words[Word.STATE] != Seat.IDLE:
+            words = cell.words
+            if words[_PID] != pid or words[_STATE] != _IDLE:
                 continue
             cell.assign(held.handle, held.token, held.deadline)
-            cell.words[Word.STOP_CAUSE] = held.stop_cause
-            cell.words[Word.STOP_BY] = held.stop_by
+            if held.stop_by:
+                words[Word.STOP_CAUSE] = held.stop_cause
+                words[Word.STOP_BY] = held.stop_by
             if not self.current.send(self._end, slot_socket(chair[1]), _datagram(held)):
                 continue
             held.generation, held.cell, held.pid = self.current, chair[1], pid
@@ -220,7 +226,7 @@ class Seats:
         """Count one record less."""
         self._records[place] -= 1
         generation = self.generations.get(place[0])
-        if generation is not None and generation.cell(place[1]).words[Word.SEGMENT] > place[2]:
+        if generation is not None and generation.cell(place[1]).words[_SEGMENT] > place[2]:
             self._drop(place)
 
     def drop_journals(self, places: Iterable[RecordPlace]) -> None:

@@ -74,7 +74,7 @@ def lost(folder: Path, reason: str, *, started_at: int) -> Ending:
         reason=reason,
         started_at=started_at,
         ended_at=wall_ms(),
-        log_size=settle(folder),
+        log_size=settle(folder) + 1,  # what lay in its pipes is gone: nobody may call it whole
     )
 
 

@@ -24,6 +24,7 @@ class Connection:
     client: Client
     settings: Settings
     home: Path | None  # of the embedded server; None for any other
+    version: str | None = None  # the embedded server's
 
     def again(self) -> Connection:
         """Return a connection to the same server, wherever it is now."""
@@ -43,6 +44,8 @@ def connect(
 ) -> Connection:
     """Return a connection; the embedded server is started when it is absent.
 
+    One of an older version is replaced while nothing runs on it.
+
     Raises `ShipwayError` with code `unauthenticated` where an address has no key, and
     `unreachable` where the embedded server is absent and may not be started.
     """
@@ -51,7 +54,10 @@ def connect(
     if settings.base_url is not None:
         return _to_server(settings.base_url, settings, env)
     chosen = choose_home(env, explicit=settings.home)
-    return _look(chosen.path, settings) or _start(chosen, settings, env, say)
+    found = _look(chosen.path, settings)
+    if found is not None and not (settings.is_autostart and _is_outdated(found)):
+        return found
+    return _start(chosen, settings, env, say)
 
 
 def known_address(settings: Settings, env: Mapping[str, str] | None = None) -> str | None:
@@ -96,7 +102,17 @@ def _look(home: Path, settings: Settings) -> Connection | None:
             code=Code.CONFLICT,
             details={"protocol": server.protocol},
         )
-    return Connection(client=made[0], settings=settings, home=home)
+    return Connection(client=made[0], settings=settings, home=home, version=server.version)
+
+
+def _is_outdated(found: Connection) -> bool:
+    """Tell whether an embedded server is older than we are, and nothing runs on it."""
+    if found.version in (None, __version__):
+        return False
+    from shipway.sdk.replacement import is_idle, is_older  # noqa: PLC0415 - after an upgrade
+
+    assert found.version is not None
+    return is_older(found.version, __version__) and is_idle(found.client)
 
 
 def _start(
@@ -116,4 +132,17 @@ def _start(
     if chosen.notice:
         say(chosen.notice)
     starter = Starter(env=env, is_default_home=is_default, say=say)
-    return starter.start(chosen.path, lambda: _look(chosen.path, settings))
+    ended: list[Connection] = []
+
+    def look() -> Connection | None:
+        found = _look(chosen.path, settings)
+        if found is None or ended or not _is_outdated(found):
+            return found
+        from shipway.sdk.replacement import end  # noqa: PLC0415 - after an upgrade
+
+        ended.append(found)
+        say(f"shipway: nothing runs on the embedded server of shipway {found.version}: it ends")
+        end(chosen.path, env)
+        return None
+
+    return starter.start(chosen.path, look)

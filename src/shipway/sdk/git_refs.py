@@ -28,6 +28,7 @@ from shipway.sources.git_repository import fetch_commit, init
 TIMEOUT_S = 60.0  # of asking a remote repository
 LISTING_LIMIT = 64 << 20  # bytes fetched to see a commit's names
 MAGIC = b"shipway listing 1\0"
+KEPT_LISTINGS = 200_000_000  # bytes of listings of commits that are kept, by last use
 
 
 def protocols(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -183,6 +184,7 @@ def _listing(git: Git, address: GitAddress, commit: str, home: Path) -> dict[byt
     try:
         data = kept.read_bytes()
         if data.startswith(MAGIC):
+            os.utime(kept)  # when it was last used
             return _modes(data)
     except OSError:
         pass  # not there yet, or not readable: fetched instead
@@ -193,9 +195,20 @@ def _listing(git: Git, address: GitAddress, commit: str, home: Path) -> dict[byt
         new.write_bytes(data)
         new.replace(kept)
         new.parent.rmdir()
+        _trim(kept.parent)
     except OSError:
         pass  # it is only a cache
     return _modes(data)
+
+
+def _trim(folder: Path) -> None:
+    """Remove the listings that were not used for longest, until the rest fits."""
+    rows = [(entry.stat(), entry.path) for entry in os.scandir(folder) if entry.is_file()]
+    total = 0
+    for stat, path in sorted(rows, key=lambda row: -row[0].st_mtime):
+        total += stat.st_size
+        if total > KEPT_LISTINGS:
+            Path(path).unlink(missing_ok=True)
 
 
 def _fetch_listing(git: Git, address: GitAddress, commit: str) -> bytes:

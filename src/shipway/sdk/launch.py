@@ -118,7 +118,9 @@ def _add(draft: Draft, include: Paths, key: str) -> QueuedRun:
     draft = _with_defaults(draft, settings)
     connection = connect(settings=settings)
     if capsule is not None:
-        upload(capsule, connection.client.blobs, check=lambda: _check(draft, connection, key))
+        # the queue's agents must be able to read it, whoever submits
+        blobs = connection.client.blobs.of(draft.queue_entity or draft.entity)
+        upload(capsule, blobs, check=lambda: _check(draft, connection, key))
     return _post(draft, connection, key)
 
 

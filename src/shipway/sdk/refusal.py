@@ -33,7 +33,7 @@ def not_started(item: Mapping[str, Any]) -> LaunchError:
             details={"id": item["id"], "stopped_by": by},
         )
     failure: Mapping[str, Any] = item.get("error") or {}
-    tail = [str(line) for line in failure.get("log_tail") or ()]
+    tail = unsaid(failure)
     message = (
         f"{name} failed before its program started, at stage {failure.get('stage')}: "
         f"{failure.get('reason')}"
@@ -43,6 +43,14 @@ def not_started(item: Mapping[str, Any]) -> LaunchError:
     if tail:
         message += "\nthe log's last lines:\n" + "\n".join(f"  {line}" for line in tail)
     return LaunchError(message, code=Code.FAILED, details={"id": item["id"], **failure})
+
+
+def unsaid(failure: Mapping[str, Any]) -> list[str]:
+    """Return the log's last lines, unless the failure's reason holds them already."""
+    tail = [str(line) for line in failure.get("log_tail") or ()]
+    words = " ".join(str(failure.get("reason")).split())
+    said = [" ".join(line.split()) in words for line in tail if line.strip()]
+    return [] if said and said[-1] else tail
 
 
 def deleted(item_id: str) -> LaunchError:

@@ -69,7 +69,7 @@ def program_folder(argv: list[str], main: object) -> Path | None:
     if not file or file in ("-c", "-m"):
         return Path.cwd()  # an interactive session
     path = Path(file).absolute()
-    is_our_own = path.stem == "shipway" or path.parent == Path(__file__).parent.parent
+    is_our_own = path.resolve().stem == "shipway" or path.parent == Path(__file__).parent.parent
     return Path.cwd() if is_our_own else path.parent
 
 

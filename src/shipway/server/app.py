@@ -14,6 +14,7 @@ from random import SystemRandom
 from typing import Any
 
 from shipway import schemas
+from shipway.domain.disk import Room
 from shipway.server.access_log import AccessLog
 from shipway.server.auth import Auth
 from shipway.server.chores import Chores
@@ -24,6 +25,7 @@ from shipway.server.rest.application import HotRoutes, rest_application
 from shipway.server.rest.openapi import openapi
 from shipway.server.rest.routes import body_rule
 from shipway.server.settings import Settings
+from shipway.server.tidying import Tidying
 from shipway.server.web.html import environment
 from shipway.server.web.pages import page_routes
 from shipway.service.ports import Blobs, Clock, Store
@@ -49,8 +51,15 @@ class Application:
     """One server as an ASGI application; its lifespan starts and ends the chores."""
 
     def __init__(
-        self, *, edge: Edge, gate: Gate, access: AccessLog, holds_upkeep: Callable[[], bool]
+        self,
+        *,
+        edge: Edge,
+        gate: Gate,
+        access: AccessLog,
+        holds_upkeep: Callable[[], bool],
+        room: Callable[[], Room] | None = None,
     ) -> None:
+        self._room = room
         self.edge = edge
         self._gate = gate
         self._access = access
@@ -74,7 +83,11 @@ class Application:
         await chores.start()
         await hints.look()
         self.edge.store.subscribe(hints.take)
-        self._tasks = [loop.create_task(hints.run()), loop.create_task(chores.run())]
+        self.edge.store.before_commit(self.edge.claims)
+        tidying = Tidying(self.edge, holds_upkeep=self._holds_upkeep, room=self._room)
+        await tidying.look()
+        runs = (hints.run(), chores.run(), tidying.run())
+        self._tasks = [loop.create_task(run) for run in runs]
 
     async def stop(self) -> None:
         """End: every wait is answered, chores end, the store closes."""
@@ -109,6 +122,7 @@ def build_app(
     clock: Clock | None = None,
     service: Service | None = None,
     holds_upkeep: Callable[[], bool] = lambda: True,
+    room: Callable[[], Room] | None = None,
 ) -> Application:
     """Return the application; nothing works before its lifespan begins."""
     clock = clock or SystemClock()
@@ -134,7 +148,7 @@ def build_app(
         rule_of=partial(body_rule, settings.limits),
         access=access,
     )
-    return Application(edge=edge, gate=gate, access=access, holds_upkeep=holds_upkeep)
+    return Application(edge=edge, gate=gate, access=access, holds_upkeep=holds_upkeep, room=room)
 
 
 def build_service(clock: Clock) -> Service:

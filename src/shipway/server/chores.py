@@ -15,6 +15,7 @@ log = logging.getLogger("shipway.server")
 
 TICK_S = 1.0
 SEAL_EVERY = 30  # ticks
+PURGE_EVERY = 300  # ticks
 
 
 class Chores:
@@ -58,6 +59,8 @@ class Chores:
         self._ticks += 1
         if self._ticks % SEAL_EVERY == 0:
             await self.seal()
+        if self._ticks % PURGE_EVERY == 0:
+            await self._edge.write(self._edge.service.keys.purge)
 
     async def seal(self) -> None:
         """Make one blob of each ended log."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
-from shipway.domain.agent import SILENT_AFTER_MS
+from shipway.domain.agent import SILENT_AFTER_MS, AgentState
 from shipway.domain.errors import Overloaded
 from shipway.domain.ids import ItemId
+from shipway.domain.item import ItemEvent
 from shipway.server.log_bytes import LogBytes
 from shipway.server.metrics import Metrics
-from shipway.server.polls import LeasePolls
+from shipway.server.polls import LeasePolls, Poll, Work
 from shipway.server.replays import Replays
 from shipway.server.settings import Settings
 from shipway.server.settle import Settler
@@ -86,6 +87,17 @@ class Edge:
         self.metrics.writes += 1
         return result
 
+    def claims(self, events: Sequence[ItemEvent]) -> list[tuple[Future[Any], Work]]:
+        """Return the open polls' calls for what has just begun to wait; in the writer's thread."""
+        return [self._claim(poll) for poll in self.polls.claims(events)]
+
+    async def claimed(self, claim: Future[T]) -> T:
+        """Return what a call came to that the writer took up by itself."""
+        assert self._settler is not None
+        result = await self._settler.watch(claim)
+        self.metrics.writes += 1
+        return result
+
     async def read(self, work: Callable[[Tx], T]) -> T:
         """Run work on a view of what is committed, in a thread of its own."""
         return await self.run(lambda: self._read(work))
@@ -105,10 +117,17 @@ class Edge:
         live = {
             name
             for agent in tx.agents.find()
-            if now - agent.seen_at < SILENT_AFTER_MS
+            if agent.state is not AgentState.GONE and now - agent.seen_at < SILENT_AFTER_MS
             for name in agent.resources
         }
         return {name: name in live for name in sorted(self.service.resources.known(tx) | live)}
+
+    def _claim(self, poll: Poll) -> tuple[Future[Any], Work]:
+        settler = self._settler
+        assert settler is not None
+        assert poll.claim is not None
+        poll.claim.add_done_callback(lambda _: settler.call(poll.watch.hint))
+        return poll.claim, poll.work
 
     def _read(self, work: Callable[[Tx], T]) -> T:
         with self.store.read() as tx:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from shipway.domain.errors import Invalid
+from shipway.domain.errors import Invalid, Unauthenticated
 from shipway.service.keys import Keys
 from shipway.service.ports import Store
 
@@ -13,10 +13,15 @@ KEY_SIZE_LIMIT = 256  # characters of a key file
 
 
 def adopt_key(store: Store, keys: Keys, path: Path, *, name: str) -> None:
-    """Make the key in a file an admin's; where there is no file yet, make both."""
+    """Make the key in a file an admin's; where there is no file yet, make both.
+
+    A key that was revoked is replaced by a fresh one, in the file too.
+    """
     known = read_key(path)
     if known is not None:
-        store.write(lambda tx: keys.adopt(tx, name, known)).result()
+        valid = store.write(lambda tx: keys.adopt(tx, name, known)).result()
+        if valid != known:
+            write_key(path, valid)
         return
     with store.read() as tx:
         is_empty = not tx.actors.users()
@@ -25,21 +30,26 @@ def adopt_key(store: Store, keys: Keys, path: Path, *, name: str) -> None:
             f"the database has users, but {path} with the owner's key is gone: put it back, or "
             "begin with an empty data directory"
         )
-    key = store.write(lambda tx: keys.bootstrap(tx, name)).result()
-    write_key(path, key)
+    key = keys.make()
+    write_key(path, key)  # first: a server that ends in between finds it, and adopts it
+    store.write(lambda tx: keys.adopt(tx, name, key)).result()
 
 
 def make_admin(store: Store, keys: Keys, path: Path, *, name: str) -> bool:
-    """Make the first admin of an empty database and write its key down; False otherwise."""
+    """Make the first admin of an empty database and write its key down; False otherwise.
+
+    The key is in a file beside `path` before the database knows it, and gets its name after.
+    """
     with store.read() as tx:
-        if tx.actors.users():
-            return False
-    claim = _create(path)  # before the key is made: one that cannot be written helps nobody
-    key = store.write(lambda tx: keys.bootstrap(tx, name)).result()
-    with os.fdopen(claim, "w") as file:
-        file.write(key + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+        is_empty = not tx.actors.users()
+    if not is_empty:
+        return _finish(store, keys, path)
+    if path.exists():
+        raise _taken(path)
+    key = keys.make()
+    _write_partial(path, key)
+    store.write(lambda tx: keys.adopt(tx, name, key)).result()
+    _put_in_place(path)
     return True
 
 
@@ -57,21 +67,58 @@ def read_key(path: Path) -> str | None:
 def write_key(path: Path, key: str) -> None:
     """Write a key for its owner alone, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".new")
+    _write_partial(path, key)
+    _put_in_place(path)
+
+
+def _finish(store: Store, keys: Keys, path: Path) -> bool:
+    """Give the key its name if the server that made it ended just before that."""
+    key = read_key(_partial(path))
+    if key is None or path.exists():
+        return False
+    try:
+        with store.read() as tx:
+            keys.authenticate(tx, key)
+    except Unauthenticated:  # of a server that ended before its database knew it
+        return False
+    _put_in_place(path)
+    return True
+
+
+def _write_partial(path: Path, key: str) -> None:
+    partial = _partial(path)
     partial.unlink(missing_ok=True)
-    with os.fdopen(_create(partial), "w") as file:
+    try:
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise _taken(partial) from None
+    with os.fdopen(handle, "w") as file:
         file.write(key + "\n")
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+    _sync_folder(path.parent)
 
 
-def _create(path: Path) -> int:
+def _put_in_place(path: Path) -> None:
+    _partial(path).replace(path)
+    _sync_folder(path.parent)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        raise Invalid(
-            f"{path} is there already: move it away, or name another with --admin-key-file",
-            field="admin_key_file",
-            value=str(path),
-        ) from None
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _taken(path: Path) -> Invalid:
+    return Invalid(
+        f"{path} is there already: move it away, or name another with --admin-key-file",
+        field="admin_key_file",
+        value=str(path),
+    )

@@ -11,6 +11,7 @@ from shipway.domain.errors import ShipwayError
 from shipway.domain.ids import AgentId, ItemId, QueueId
 from shipway.domain.item import Event, ItemEvent, Note, State
 from shipway.server.edge import Edge
+from shipway.server.polls import WAITING
 from shipway.server.settle import Settler
 from shipway.service.ports import ItemFilter, Tx
 
@@ -20,7 +21,6 @@ LOOK_EVERY_S = 1.0
 OVERLAP = 256  # events read again: on PostgreSQL a lower number may be committed later
 CATCH_UP_LIMIT = 2_000
 HEARD_LIMIT = 4_096
-WAITING = frozenset({Note.ENQUEUE.value, Event.REQUEUE.value})
 ASKS_AGENT = frozenset({Note.STOP_REQUEST.value, Note.DELETE.value})
 
 
@@ -78,9 +78,8 @@ class Hints:
             if len(waits):
                 for item_id in dict.fromkeys(event.item_id for event in events):
                     waits.hint(item_id)
-        for event in events:
-            if event.event in WAITING:  # each item wakes one agent more
-                edge.polls.hint_queue(event.queue_id)
+        for queue_id in waiting(events).values():  # each item wakes one agent more
+            edge.polls.hint_queue(queue_id)
         asked = [event.item_id for event in events if event.event in ASKS_AGENT]
         if asked and len(edge.polls):
             task = asyncio.get_running_loop().create_task(self._wake_holders(asked))
@@ -104,6 +103,17 @@ class Hints:
             self._heard.append(event.seq)
             self._heard_set.add(event.seq)
             self._newest = max(self._newest, event.seq)
+
+
+def waiting(events: Sequence[ItemEvent]) -> dict[ItemId, QueueId]:
+    """Return what waits after these events, which may have been leased by the same commit."""
+    found: dict[ItemId, QueueId] = {}
+    for event in events:
+        if event.event in WAITING:
+            found[event.item_id] = event.queue_id
+        elif event.event == Event.LEASE:
+            found.pop(event.item_id, None)
+    return found
 
 
 def _look(

@@ -45,7 +45,7 @@ def tail_of(data: bytes, *, offset: int, is_ended: bool) -> Tail:
 
 def first_frame(data: bytes) -> int:
     """Return where the first frame begins in bytes cut out of a log; the end if none does."""
-    for start in range(min(len(data), FRAME_LIMIT)):
+    for start in range(min(len(data), FRAME.size + FRAME_LIMIT)):
         if data[start] in _STREAMS and _chains(data, start):
             return start
     return len(data)

@@ -14,6 +14,7 @@ from shipway import __version__
 from shipway.blobs.directory import DirectoryBlobs
 from shipway.domain.errors import Invalid, ShipwayError
 from shipway.server.app import SystemClock, build_app, build_service
+from shipway.server.disk import folders_of, room_of
 from shipway.server.event_log import start_logging
 from shipway.server.first_key import adopt_key, make_admin
 from shipway.server.serving import BACKLOG, serve
@@ -39,9 +40,7 @@ def run_server(settings: Settings) -> int:
     service = build_service(clock)
     is_migrated = settings.migrate or settings.database.startswith("sqlite:")
     with closing(open_store(settings.database, migrate=is_migrated)) as store:
-        blobs = DirectoryBlobs(settings.blobs, fatal=end_process)
-        blobs.open()
-        blobs.open()
+        blobs = open_blobs(settings.blobs)
         key_line = _see_to_keys(settings, store, service)
         with closing(_bind(settings)) as listener:
             port = listener.getsockname()[1]
@@ -54,10 +53,18 @@ def run_server(settings: Settings) -> int:
                 clock=clock,
                 service=service,
                 holds_upkeep=store.holds_upkeep,
+                room=lambda: room_of(folders_of(settings)),
             )
             line = key_line or json.dumps({"base_url": base_url})
             serve(app, listener, settings, lambda: _say(line))
     return 0
+
+
+def open_blobs(folder: Path) -> DirectoryBlobs:
+    """Return the blobs of a folder; a failed sync ends this process."""
+    blobs = DirectoryBlobs(folder, fatal=end_process)
+    blobs.open()
+    return blobs
 
 
 def _say(line: str) -> None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Lock
+from typing import Any
 
 from shipway.domain.agent import Agent
 from shipway.domain.ids import AgentId, ItemId, QueueId, Token
+from shipway.domain.item import Event, ItemEvent, Note
 from shipway.server.waits import Watch
+from shipway.service.ports import Tx
 
+Work = Callable[[Tx], Any]
+
+WAITING = frozenset({Note.ENQUEUE.value, Event.REQUEUE.value})  # after these an item waits
 REPEAT_STOPS_S = 2.0  # a stop that was told is told again so much later, in case it was lost
 
 
@@ -26,11 +34,14 @@ class Group:
 class Poll:
     """One open lease poll."""
 
-    __slots__ = ("agent", "group", "is_gone", "is_urgent", "is_woken_by_look", "watch")
+    __slots__ = ("agent", "claim", "group", "is_gone", "is_urgent", "is_woken_by_look", "watch",
+                 "work")  # fmt: skip
 
-    def __init__(self, agent: AgentId, group: Group | None) -> None:
+    def __init__(self, agent: AgentId, group: Group | None, work: Work) -> None:
         self.agent = agent
         self.group = group  # None: it wants no work, only stops
+        self.work = work  # its call for work
+        self.claim: Future[Any] | None = None  # its call, once the writer took it from the line
         self.watch = Watch()
         self.is_urgent = False  # to be answered even with nothing
         self.is_woken_by_look = False
@@ -47,6 +58,7 @@ class LeasePolls:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
+        self._lock = Lock()  # of the lines: the writer takes polls from them too
         self._groups: dict[Group, dict[Poll, None]] = {}  # in the order of arrival
         self._by_queue: dict[QueueId, dict[Group, None]] = {}
         self._by_agent: dict[AgentId, dict[Poll, None]] = {}
@@ -63,7 +75,7 @@ class LeasePolls:
         """Return a mark for `add`: hints that come after it are not lost."""
         return self._hints
 
-    def add(self, agent: Agent, *, wants_work: bool, since: int) -> Poll:
+    def add(self, agent: Agent, work: Work, *, wants_work: bool, since: int) -> Poll:
         """Open a poll; it is woken at once for hints since a mark."""
         group = None
         if wants_work:
@@ -73,7 +85,7 @@ class LeasePolls:
                 run_as=agent.run_as,
                 user=agent.user,
             )
-        poll = Poll(agent.id, group)
+        poll = Poll(agent.id, group, work)
         newest = self._agent_hints.get(agent.id, 0)
         if wants_work:
             newest = max([newest, *(self._queue_hints.get(q, 0) for q in agent.queue_ids)])
@@ -87,11 +99,32 @@ class LeasePolls:
         """Stand at the end of the line again, after a hint that came to nothing."""
         if poll.group is None:
             return
-        line = self._groups.setdefault(poll.group, {})
-        line.pop(poll, None)
-        line[poll] = None
-        for queue_id in poll.group.queue_ids:
-            self._by_queue.setdefault(queue_id, {})[poll.group] = None
+        with self._lock:
+            poll.claim = None
+            line = self._groups.setdefault(poll.group, {})
+            line.pop(poll, None)
+            line[poll] = None
+            for queue_id in poll.group.queue_ids:
+                self._by_queue.setdefault(queue_id, {})[poll.group] = None
+
+    def leave(self, poll: Poll) -> Future[Any] | None:
+        """Stand in no line; return the call for work if the writer has taken it already."""
+        if poll.group is None:
+            return None
+        with self._lock:
+            self._leave(poll, poll.group)
+            return poll.claim
+
+    def claims(self, events: Sequence[ItemEvent]) -> list[Poll]:
+        """Take the first poll of each group that takes from where an item waits; in any thread."""
+        if not self._by_queue:
+            return []
+        queue_ids = dict.fromkeys(event.queue_id for event in events if event.event in WAITING)
+        with self._lock:
+            found = [poll for queue_id in queue_ids for poll in self._take_first(queue_id)]
+            for poll in found:
+                poll.claim = Future()
+        return found
 
     def remove(self, poll: Poll) -> None:
         """Close a poll; a second call does nothing."""
@@ -100,8 +133,7 @@ class LeasePolls:
             polls.pop(poll, None)
             if not polls:
                 del self._by_agent[poll.agent]
-        if poll.group is not None:
-            self._leave(poll, poll.group)
+        self.leave(poll)
 
     def queues(self) -> list[QueueId]:
         """Return the queues that somebody waits for."""
@@ -111,9 +143,9 @@ class LeasePolls:
         """Wake one poll of each group that takes from a queue."""
         self._hints += 1
         self._queue_hints[queue_id] = self._hints
-        for group in list(self._by_queue.get(queue_id, ())):
-            poll = next(iter(self._groups[group]))
-            self._leave(poll, group)
+        with self._lock:
+            found = self._take_first(queue_id)
+        for poll in found:
             poll.is_woken_by_look = is_look
             poll.watch.hint()
 
@@ -142,6 +174,13 @@ class LeasePolls:
         """Answer every poll now; later ones are answered at once."""
         self.is_closed = True
         self.hint_agents(list(self._by_agent))
+
+    def _take_first(self, queue_id: QueueId) -> list[Poll]:
+        groups = list(self._by_queue.get(queue_id, ()))
+        found = [next(iter(self._groups[group])) for group in groups]
+        for poll, group in zip(found, groups, strict=True):
+            self._leave(poll, group)
+        return found
 
     def _leave(self, poll: Poll, group: Group) -> None:
         line = self._groups.get(group)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shipway.domain.actor import Actor, Role
-from shipway.domain.agent import Agent, AgentState, RunAs
+from shipway.domain.agent import Agent, AgentState, RunAs, room_in
 from shipway.domain.errors import Forbidden, Invalid, NotFound
 from shipway.domain.ids import AgentId
 from shipway.domain.names import check_name
@@ -16,6 +16,8 @@ from shipway.service.queues import Queues
 from shipway.service.resources import Resources
 
 QUEUES_LIMIT = 64  # queues of one agent
+CHANGING = frozenset({"disk"})  # facts that an agent tells anew while it runs
+SLOTS_LIMIT = 1_000_000
 
 
 class Agents:
@@ -46,9 +48,10 @@ class Agents:
                 f"run_as {run_as!r} is not one of {', '.join(RunAs)}", field="run_as", value=run_as
             )
         slots = values.get("slots", 1)
-        if isinstance(slots, bool) or not isinstance(slots, int) or slots < -1 or slots == 0:
+        is_whole = isinstance(slots, int) and not isinstance(slots, bool)
+        if not is_whole or not -1 <= slots <= SLOTS_LIMIT or slots == 0:
             raise Invalid(
-                f"slots must be -1 (unlimited) or from 1 up, not {slots!r}",
+                f"slots must be -1 (unlimited) or from 1 to {SLOTS_LIMIT}, not {slots!r}",
                 field="slots",
                 value=slots,
             )
@@ -99,6 +102,45 @@ class Agents:
         changed = tx.agents.set_state(agent.id, state)
         assert changed is not None
         return changed
+
+    def tell(self, tx: Tx, actor: Actor, agent_id: str, facts: Mapping[str, Any]) -> Agent:
+        """Change facts that change while an agent runs; None removes one."""
+        agent = self.get(tx, actor, agent_id)
+        if agent.user != actor.user:
+            raise Forbidden(f"agent {agent.id} belongs to {agent.user}: only it says how it is")
+        for name, value in facts.items():
+            if name not in CHANGING:
+                raise Invalid(
+                    f"the fact {name!r} is not one that changes ({', '.join(sorted(CHANGING))})",
+                    field=f"facts.{name}",
+                    value=value,
+                )
+        if room_in(facts) is None and facts.get("disk") is not None:
+            raise Invalid(
+                "the fact 'disk' has the numbers 'free' and 'total' in bytes",
+                field="facts.disk",
+                value=facts["disk"],
+            )
+        merged = {**agent.facts, **facts}
+        kept = {name: value for name, value in merged.items() if value is not None}
+        changed = tx.agents.set_facts(agent.id, kept)
+        assert changed is not None
+        return changed
+
+    def leave(self, tx: Tx, actor: Actor, agent_id: str, *, process: str) -> Agent:
+        """Note that an agent said goodbye, so that nobody counts on it any more.
+
+        Only for the process that registered last: a goodbye that comes late ends no newer one.
+        An agent that drains stays so, and drains when it comes back.
+        """
+        agent = self.get(tx, actor, agent_id)
+        if agent.user != actor.user:
+            raise Forbidden(f"agent {agent.id} belongs to {agent.user}: only it says goodbye")
+        if agent.facts.get("process") != process or agent.state is AgentState.DRAINING:
+            return agent
+        gone = tx.agents.set_state(agent.id, AgentState.GONE)
+        assert gone is not None
+        return gone
 
     def _sees(self, tx: Tx, actor: Actor, agent: Agent) -> bool:
         if actor.role is Role.ADMIN or agent.user == actor.user:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +17,16 @@ from shipway.domain.names import DEFAULT_QUEUE
 from shipway.domain.policy import Explanation, explain
 from shipway.domain.queue import Priority, Queue, parse_priority
 from shipway.domain.run import Run
+from shipway.domain.tombstone import KEPT_MS
 from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require
 from shipway.service.jobs import Jobs
 from shipway.service.ports import Clock, ItemFilter, Move, Tx
 from shipway.service.queues import Queues
 from shipway.service.resources import Resources
 from shipway.service.runs import item_of_run
+from shipway.service.space import Space
 
+FRESH_MS = KEPT_MS // 2  # a capsule that was stored or asked for since has all its files
 KEY_LIMIT = 255  # characters of an idempotency key
 GRACE_LIMIT_S = 3600.0
 LIST_LIMIT = 1_000
@@ -33,19 +36,40 @@ class Items:
     """Use cases of queue items."""
 
     def __init__(
-        self, *, clock: Clock, random: Random, queues: Queues, jobs: Jobs, resources: Resources
+        self,
+        *,
+        clock: Clock,
+        random: Random,
+        queues: Queues,
+        jobs: Jobs,
+        resources: Resources,
+        space: Space,
     ) -> None:
+        self._space = space
         self._clock = clock
         self._random = random
         self._queues = queues
         self._jobs = jobs
         self._resources = resources
 
-    def enqueue(self, tx: Tx, actor: Actor, draft: Draft, *, key: str | None) -> tuple[Item, bool]:
-        """Add an item with its run; False beside it where the idempotency key was known."""
+    def enqueue(
+        self, tx: Tx, actor: Actor, asked: Sequence[tuple[Draft, str | None]]
+    ) -> list[tuple[Item, bool]]:
+        """Add items with their runs by drafts and idempotency keys; False where a key was known.
+
+        One that is refused refuses them all.
+        """
         require(actor, WRITERS, "add items")
+        queues = _Named(self._queues, tx, actor)
+        return [self._enqueue(tx, actor, draft, queues, key=key) for draft, key in asked]
+
+    def _enqueue(
+        self, tx: Tx, actor: Actor, draft: Draft, queues: _Named, *, key: str | None
+    ) -> tuple[Item, bool]:
         job = self._jobs.get(tx, actor, draft.job) if draft.job is not None else None
         ran = item_of_run(tx, actor, draft.run) if draft.run is not None else None
+        if ran is not None:
+            _check_kept(ran, self._clock.now())
         original = LaunchSpec.from_json(json.loads(ran.spec)) if ran is not None else None
         below = job or original
         entity = own_entity(actor, draft.entity or (below.entity if below else None))
@@ -54,7 +78,7 @@ class Items:
             known = self._known(tx, entity, key, body_hash)
             if known is not None:
                 return known, False
-        queue = self._queue(tx, actor, draft, entity)
+        queue = queues.get(draft, entity)
         spec = complete(
             draft,
             job=job,
@@ -69,7 +93,11 @@ class Items:
         self._check(actor, spec, queue)
         lock = ran.lock_digest if ran is not None and not draft.refresh else None
         item = self._insert(tx, actor, spec, queue, key=key, body_hash=body_hash, lock=lock)
-        _check_uploaded(tx, actor, spec)  # last: an SDK uploads once nothing else is wrong
+        if spec.run is None:
+            fresh = 0 if draft.job is not None else self._clock.now() - FRESH_MS
+            _check_uploaded(
+                tx, queue.entity, spec, fresh=fresh
+            )  # last: an SDK uploads once nothing else is wrong
         return item, True
 
     def get(self, tx: Tx, actor: Actor, item_id: str) -> Item:
@@ -105,7 +133,8 @@ class Items:
             )  # fmt: skip
         ahead = tx.items.count_ahead(item) if item.state is State.PENDING else 0
         agents = tx.agents.find(queue_id=item.queue_id)
-        return explain(item, queue, agents, ahead=ahead, now=self._clock.now())
+        now, short = self._clock.now(), self._space.short
+        return explain(item, queue, agents, ahead=ahead, now=now, short=short)
 
     def stop(self, tx: Tx, actor: Actor, item_id: str, *, grace_s: float | None = None) -> Item:
         """Ask for an item's end; one that waits ends at once, an ended one stays as it is."""
@@ -126,11 +155,10 @@ class Items:
             return asked
         tx.leases.move(
             Move(
-                item_id=item.id,
+                items={item.id: None},
                 event=Event.STOP,
                 before=State.PENDING,
                 after=State.STOPPED,
-                token=None,
                 now=now,
             )
         )
@@ -172,6 +200,7 @@ class Items:
             raise Conflict(f"item {old.id} is {old.state}: stop it first, or wait for its end")
         if key is not None and (known := self._known(tx, old.entity, key, f"retry:{old.id}")):
             return known
+        _check_kept(old, self._clock.now())
         queue = tx.queues.get(old.queue_id)
         if queue is None:
             raise NotFound(f"queue {old.queue!r} of item {old.id} was deleted")
@@ -198,15 +227,6 @@ class Items:
             )
         return known
 
-    def _queue(self, tx: Tx, actor: Actor, draft: Draft, entity: str) -> Queue:
-        return self._queues.named(
-            tx,
-            actor,
-            draft.queue or DEFAULT_QUEUE,
-            entity=draft.queue_entity or entity,
-            project=draft.project_queue,
-        )
-
     def _check(self, actor: Actor, spec: LaunchSpec, queue: Queue) -> None:
         _check_critical(actor, queue, Priority(spec.priority))
         for resource, values in spec.resource_args.items():
@@ -217,6 +237,7 @@ class Items:
         key: str | None, body_hash: str | None, lock: Digest | None = None,
         retry_of: ItemId | None = None,
     ) -> Item:  # fmt: skip
+        self._space.check()
         now = self._clock.now()
         priority = Priority(spec.priority)
         item = Item(
@@ -289,16 +310,55 @@ class Items:
         )
 
 
+class _Named:
+    """The queues that the drafts of one call name, each looked up once."""
+
+    def __init__(self, queues: Queues, tx: Tx, actor: Actor) -> None:
+        self._queues = queues
+        self._tx = tx
+        self._actor = actor
+        self._found: dict[tuple[str, str, str | None], Queue] = {}
+
+    def get(self, draft: Draft, entity: str) -> Queue:
+        """Return the queue that a draft names, or the default one."""
+        name, owner = draft.queue or DEFAULT_QUEUE, draft.queue_entity or entity
+        asked = (name, owner, draft.project_queue)
+        queue = self._found.get(asked)
+        if queue is None:
+            queue = self._queues.named(
+                self._tx, self._actor, name, entity=owner, project=draft.project_queue
+            )
+            self._found[asked] = queue
+        return queue
+
+
 def _may_see(actor: Actor, item: Item) -> bool:
     return actor.role is not Role.JOB or actor.item_id == item.id
 
 
-def _check_uploaded(tx: Tx, actor: Actor, spec: LaunchSpec) -> None:
+def _check_kept(item: Item, now: int) -> None:
+    """Raise `Conflict` for what was deleted so long ago that its code may be gone."""
+    if item.deleted_at is not None and now - item.deleted_at >= KEPT_MS:
+        raise Conflict(
+            f"item {item.id} was deleted more than {KEPT_MS // 86_400_000} days ago, and its code "
+            "may be gone: launch it anew"
+        )
+
+
+def _check_uploaded(tx: Tx, entity: str, spec: LaunchSpec, *, fresh: int) -> None:
+    """Raise `Invalid` unless the agents of the queue's entity may read the capsule.
+
+    A capsule that was not asked for since `fresh` is to be offered again: its files may be gone.
+    """
     digest = spec.source.get("digest")
-    if digest is None or spec.run is not None or tx.blobs.size(actor.entity, digest) is not None:
+    if digest is None:
+        return
+    stored_at = tx.blobs.stored_at(entity, digest)
+    if stored_at is not None and stored_at >= fresh:
         return
     raise Invalid(
-        f"the capsule {digest} was not uploaded: upload its manifest and files first",
+        f"the capsule {digest} was not uploaded for {entity}, whose queue it is: upload its "
+        "manifest and files first",
         field="source.digest",
         value=digest,
     )

@@ -29,6 +29,8 @@ from shipway.service.queues import Queues
 IDLE_MS = 12 * 3600 * 1000  # a session unused for so long is over
 LINK_MS = 5 * 60 * 1000  # a sign-in link lives so long
 SEEN_EVERY_MS = 60_000  # how often a session's last use is written down
+PURGE_LIMIT = 1_000  # sessions, and links, deleted at once
+EMBEDDED = "embedded"  # the label of an embedded home's own key
 
 _JOB = "j"  # the first letter of a job key's id; no other key id begins with it
 _REFUSED = "the key is not valid: it is unknown, revoked, or its user is disabled"
@@ -52,6 +54,13 @@ class Keys:
             return self._job(tx, parts[0], key)
         return self._person(tx, parts[0], _hash(key))
 
+    def make(self) -> str:
+        """Return a key that is nobody's yet; `adopt` makes it somebody's."""
+        key_id = new_key_id(self._random)
+        while key_id.startswith(_JOB):
+            key_id = new_key_id(self._random)
+        return new_key(key_id, self._random)
+
     def bootstrap(self, tx: Tx, name: str) -> str:
         """Make the first admin of an empty database and return its key."""
         if tx.actors.users():
@@ -59,16 +68,24 @@ class Keys:
         user = self._add_user(tx, name, Role.ADMIN, entity=name)
         return self._add_key(tx, user, Role.ADMIN, "first key")[1]
 
-    def adopt(self, tx: Tx, name: str, key: str) -> None:
-        """Make a key that lies in a file an admin's, once: the embedded server's own key."""
+    def adopt(self, tx: Tx, name: str, key: str) -> str:
+        """Make a key that lies in a file an admin's, once: the embedded server's own key.
+
+        Return it, or a fresh one in place of one that was revoked: whoever holds the database
+        is its owner.
+        """
         parts = split_key(key)
         if parts is None or parts[0].startswith(_JOB):
             raise Invalid("the key file does not hold a key", field="key")
         user = next((user for user in tx.actors.users() if user.name == name), None)
         if user is None:
             user = self._add_user(tx, name, Role.ADMIN, entity=name)
-        if tx.actors.key(parts[0]) is None:
-            self._insert_key(tx, parts[0], user, role=Role.ADMIN, label="embedded", text=key)
+        known = tx.actors.key(parts[0])
+        if known is None:
+            self._insert_key(tx, parts[0], user, role=Role.ADMIN, label=EMBEDDED, text=key)
+        elif known[0].revoked_at is not None:
+            return self._add_key(tx, user, Role.ADMIN, EMBEDDED)[1]
+        return key
 
     def create_user(
         self, tx: Tx, actor: Actor, *, name: str, role: str, entity: str | None = None
@@ -168,6 +185,16 @@ class Keys:
         self._person(tx, key_id, None)
         return self._begin(tx, key_id)
 
+    def purge(self, tx: Tx) -> int:
+        """Delete sessions and links that let nobody in any more; return how many."""
+        now = self._clock.now()
+        return tx.sessions.purge(idle_since=now - IDLE_MS, now=now, limit=PURGE_LIMIT)
+
+    def check(self, tx: Tx, actor: Actor) -> None:
+        """Raise `Unauthenticated` when a person's key was revoked since it was looked up."""
+        if actor.item_id is None:
+            self._person(tx, actor.key_id, None)
+
     def _begin(self, tx: Tx, key_id: KeyId) -> str:
         cookie = new_token(self._random) + new_token(self._random)
         now = self._clock.now()
@@ -224,11 +251,10 @@ class Keys:
         return user
 
     def _add_key(self, tx: Tx, user: User, role: Role, label: str) -> tuple[Key, str]:
-        key_id = new_key_id(self._random)
-        while key_id.startswith(_JOB):
-            key_id = new_key_id(self._random)
-        text = new_key(key_id, self._random)
-        return self._insert_key(tx, key_id, user, role=role, label=label, text=text), text
+        text = self.make()
+        parts = split_key(text)
+        assert parts is not None
+        return self._insert_key(tx, parts[0], user, role=role, label=label, text=text), text
 
     def _insert_key(
         self, tx: Tx, key_id: KeyId, user: User, *, role: Role, label: str, text: str

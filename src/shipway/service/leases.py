@@ -2,56 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from shipway.domain.actor import Actor, Role
 from shipway.domain.agent import Agent, AgentState, RunAs
 from shipway.domain.errors import Code, LeaseLost, NotFound
 from shipway.domain.ids import AgentId, Digest, ItemId, Random, Token, new_token
-from shipway.domain.item import Event, Failure, FailureClass, Item, ItemEvent, Note, State, after
+from shipway.domain.item import Event, FailureClass, Item, ItemEvent, Note, State, after
+from shipway.domain.launch_spec import encode_canonical
 from shipway.domain.lease import LeaseQuery, Move, Moved
 from shipway.domain.policy import Loss, after_loss, after_return
 from shipway.service.access import AGENTS, missing, require
 from shipway.service.keys import job_key
 from shipway.service.lease_time import LeaseTime
 from shipway.service.ports import Clock, Tx
+from shipway.service.reports import (
+    PLAIN,
+    Report,
+    ReportResult,
+    alike,
+    at_the_gate,
+    done,
+    lost,
+    trace,
+)
+from shipway.service.space import Space
 
-# What a report moves when nobody asked for a stop; a failure before the gate takes the long way.
-_PLAIN = {Event.START: State.LEASED, Event.FINISH: State.RUNNING, Event.FAIL: State.RUNNING}
-
+UNHEARD_MS = 12_000  # after two seconds more than it takes to renew a lease, its agent is asked
 UNSTARTED_TERM_MS = 30_000  # a lease's term until the start gate
 LEASE_LIMIT = 256  # items in one lease call
 REPORT_LIMIT = 1_000  # reports in one call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What an agent says became of a lease."""
+class Starts:
+    """What an agent would start at once, so that the lease itself may pass the start gate."""
 
-    item: ItemId
-    token: Token
-    event: Event  # START FINISH FAIL REQUEUE STOP
-    handle: str | None = None
-    exit_code: int | None = None
-    failure: Failure | None = None
-    log_sizes: Mapping[str, int] = field(default_factory=dict)
-    at: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportResult:
-    """What the server made of a report; a start that is not ok must not start anything."""
-
-    item: ItemId
-    event: Event
-    ok: bool
-    code: Code | None = None
-    state: State | None = None
-    stop_requested: bool = False
-    grace_s: float | None = None
-    term_ms: int = 0
+    limit: int  # items
+    sources: Sequence[Mapping[str, Any]]  # those that it has already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +51,9 @@ class LeaseAsk:
     agent: AgentId
     limit: int  # 0: only stops
     used_slots: int = 0
+    starts: Starts | None = None
     held: Mapping[ItemId, Token] | None = None  # the first call after a start: all that it holds
+    is_whole: bool = False  # with `held`: whatever this agent ever began is among them, or ended
     reports: Sequence[Report] = ()
 
 
@@ -73,6 +65,7 @@ class Grant:
     token: Token
     job_key: str
     term_ms: int
+    is_started: bool  # it passed the start gate with this lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +78,22 @@ class StopAsk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A lease that was started as it was made, of which nothing was heard since."""
+
+    item: ItemId
+    attempt: int
+    token: Token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseAnswer:
     """What an agent gets back."""
 
     leases: Sequence[Grant]
     results: Sequence[ReportResult]
     stops: Sequence[StopAsk]
+    doubts: Sequence[Doubt]  # give these back where the answer with the lease never came
     lost: Sequence[ItemId]
     is_draining: bool
     is_stopping: bool
@@ -108,7 +111,10 @@ class RenewAnswer:
 class Leases:
     """Use cases of agents; each is one transaction's work."""
 
-    def __init__(self, *, clock: Clock, random: Random, lease_time: LeaseTime) -> None:
+    def __init__(
+        self, *, clock: Clock, random: Random, lease_time: LeaseTime, space: Space
+    ) -> None:
+        self._space = space
         self._clock = clock
         self._random = random
         self._lease_time = lease_time
@@ -116,18 +122,28 @@ class Leases:
     def lease(self, tx: Tx, actor: Actor, ask: LeaseAsk) -> LeaseAnswer:
         """Take reports, then lease what fits; on a first call settle what was held before."""
         agent = self._agent(tx, actor, ask.agent)
-        lost = self._settle(tx, agent, ask.held) if ask.held is not None else []
-        results = [self._take(tx, agent, report) for report in ask.reports]
+        lost = self._settle(tx, agent, ask) if ask.held is not None else []
+        results = self._take(tx, agent, ask.reports)
         grants: list[Grant] = []
-        if ask.limit > 0 and agent.state is AgentState.ACTIVE:
-            grants = self._grant(tx, agent, min(ask.limit, LEASE_LIMIT))
+        if ask.limit > 0 and agent.state is AgentState.ACTIVE and self._space.short is None:
+            grants = self._grant(tx, agent, min(ask.limit, LEASE_LIMIT), ask.starts)
         now = self._clock.now()
         if grants or results or now - agent.seen_at > 1_000 or ask.used_slots != agent.used_slots:
             tx.agents.seen(agent.id, used_slots=ask.used_slots, now=now)
+        asks = tx.agents.asks(agent.id, unheard_before=now - UNHEARD_MS)
         return LeaseAnswer(
             leases=grants,
             results=results,
-            stops=self.stops(tx, agent.id),
+            stops=[
+                StopAsk(item=one.item, token=one.token, grace_s=one.grace_s)
+                for one in asks
+                if one.is_stop
+            ],
+            doubts=[
+                Doubt(item=one.item, attempt=one.attempt, token=one.token)
+                for one in asks
+                if not one.is_stop
+            ],
             lost=lost,
             is_draining=agent.state is AgentState.DRAINING,
             is_stopping=agent.state is AgentState.STOPPING,
@@ -152,7 +168,7 @@ class Leases:
     ) -> list[ReportResult]:
         """Take reports; each stands alone, a lost lease is an answer and no error."""
         row = self._agent(tx, actor, agent)
-        return [self._take(tx, row, report) for report in reports[:REPORT_LIMIT]]
+        return self._take(tx, row, reports[:REPORT_LIMIT])
 
     def pin(self, tx: Tx, actor: Actor, item_id: ItemId, token: Token, lock: Digest) -> Item:
         """Pin the lock that was resolved for an item, for all its attempts."""
@@ -162,15 +178,8 @@ class Leases:
         item = tx.leases.pin(item_id, token, lock)
         if item is None:
             raise LeaseLost(f"the lease of item {item_id} is not this agent's any more")
-        self._note(tx, item, Note.PIN, actor.label, {"lock": lock})
+        self._append(tx, item, Note.PIN, actor.label, {"lock": lock})
         return item
-
-    def stops(self, tx: Tx, agent: AgentId) -> list[StopAsk]:
-        """Return every stop asked of what this agent holds; the same until it is reported."""
-        return [
-            StopAsk(item=item, token=token, grace_s=grace_s)
-            for item, token, grace_s in tx.agents.stops(agent)
-        ]
 
     def lose(self, tx: Tx, item: Item, *, why: str, actor: str) -> Moved | None:
         """End a lease that nobody reports on any more, by the queue's rule."""
@@ -185,18 +194,26 @@ class Leases:
             raise NotFound(f"{missing(f'agent {agent_id}')}: register it first")
         return agent
 
-    def _settle(self, tx: Tx, agent: Agent, held: Mapping[ItemId, Token]) -> list[ItemId]:
-        """Requeue what the agent does not know of, and name what is not its own any more."""
-        kept = set()
+    def _settle(self, tx: Tx, agent: Agent, ask: LeaseAsk) -> list[ItemId]:
+        """Requeue what the agent does not know of, and name what is not its own any more.
+
+        An agent whose journal is whole wrote down each lease before it did anything about it: what
+        it does not know of never began, also where the item was started with its lease.
+        """
+        held, kept = ask.held or {}, set()
         for item in tx.leases.held_by(agent.id):
             if held.get(item.id) == item.lease_token:
                 kept.add(item.id)
-                self._note(tx, item, Note.RESUME, agent.id, {})
+                self._append(tx, item, Note.RESUME, agent.id, {})
+            elif ask.is_whole and item.state is State.RUNNING:
+                assert item.lease_token is not None
+                report = Report(item=item.id, token=item.lease_token, event=Event.REQUEUE)
+                self._end(tx, item, self._ending(tx, item, report), actor=agent.id, report=report)
             else:
                 self.lose(tx, item, why="it came back without this lease", actor=agent.id)
         return [item for item in held if item not in kept]
 
-    def _grant(self, tx: Tx, agent: Agent, limit: int) -> list[Grant]:
+    def _grant(self, tx: Tx, agent: Agent, limit: int, starts: Starts | None) -> list[Grant]:
         now = self._clock.now()
         query = LeaseQuery(
             agent=agent.id,
@@ -204,47 +221,60 @@ class Leases:
             resources=agent.resources,
             submitted_by=agent.user if agent.run_as is RunAs.SELF else None,
             limit=limit,
+            starts=0 if starts is None else starts.limit,
+            sources=() if starts is None else tuple(map(encode_canonical, starts.sources)),
             tokens=tuple(new_token(self._random) for _ in range(limit)),
             deadline=self._lease_time.now() + UNSTARTED_TERM_MS,
             term=UNSTARTED_TERM_MS,
             now=now,
         )
-        grants = []
-        for item in tx.leases.lease(query):
-            assert item.lease_token is not None
-            self._event(tx, item, Event.LEASE, agent.id, {"host": agent.hostname})
-            key = job_key(item.id, item.attempt, item.lease_token)
-            grants.append(
-                Grant(item=item, token=item.lease_token, job_key=key, term_ms=item.lease_term)
-            )
-        return grants
+        return [self._granted(tx, agent, item) for item in tx.leases.lease(query)]
 
-    def _take(self, tx: Tx, agent: Agent, report: Report) -> ReportResult:
-        """Settle a report: nearly always one guarded statement; if it finds nothing, ask why."""
-        plain = _PLAIN.get(report.event)
-        if plain is not None and not _is_lost(report):
-            loss = Loss(event=report.event, failure=report.failure)
-            moved = tx.leases.move(
-                self._move(report.item, plain, report.token, loss, report, unless_stopped=True)
-            )
-            if moved is not None:
-                self._moved(tx, moved, loss, report.token, actor=agent.id, report=report)
-                return _done(report, moved)
-        return self._examine(tx, agent, report)
+    def _granted(self, tx: Tx, agent: Agent, item: Item) -> Grant:
+        token = item.lease_token
+        assert token is not None
+        is_started = item.state is State.RUNNING
+        leased = Moved(item.id, item.queue_id, item.attempt, State.LEASED, UNSTARTED_TERM_MS)
+        self._append(tx, leased, Event.LEASE, agent.id, {"host": agent.hostname})
+        if is_started:
+            self._append(tx, item, Event.START, agent.id, {"lease": trace(token)})
+        return Grant(
+            item=item,
+            token=token,
+            job_key=job_key(item.id, item.attempt, token),
+            term_ms=item.lease_term,
+            is_started=is_started,
+        )
+
+    def _take(self, tx: Tx, agent: Agent, reports: Sequence[Report]) -> list[ReportResult]:
+        """Settle reports: those that say the same in one statement; whom it leaves, one by one."""
+        results: dict[int, ReportResult] = {}
+        for by_item in alike(reports):
+            said = next(iter(by_item.values()))
+            loss = Loss(event=said.event, failure=said.failure)
+            tokens = {item: report.token for item, report in by_item.items()}
+            before, same = PLAIN[said.event], list(by_item.values())
+            moved = tx.leases.move(self._move(tokens, before, loss, same, unless_stopped=True))
+            for report in same:
+                one = moved.get(report.item)
+                if one is not None:
+                    self._moved(tx, one, loss, report.token, actor=agent.id, report=report)
+                    results[id(report)] = done(report, one)
+        return [results.get(id(report)) or self._examine(tx, agent, report) for report in reports]
 
     def _examine(self, tx: Tx, agent: Agent, report: Report) -> ReportResult:
         item = tx.leases.held(report.item, report.token)
         if item is None:
             return self._answer_repeat(tx, report)
         if report.event is Event.START:
-            return _at_the_gate(item, report)
+            return at_the_gate(item, report)
         ending = self._ending(tx, item, report)
         if after(item.state, ending.event) is None:
             return ReportResult(
                 item=item.id, event=report.event, ok=False, code=Code.CONFLICT, state=item.state
             )
         moved = self._end(tx, item, ending, actor=agent.id, report=report)
-        return _lost(report) if moved is None else _done(report, moved)
+        return lost(report) if moved is None else done(report, moved)
 
     def _ending(self, tx: Tx, item: Item, report: Report) -> Loss:
         """Turn a report into a move: a stop that came first decides what the end is called."""
@@ -265,27 +295,27 @@ class Leases:
     def _end(
         self, tx: Tx, item: Item, loss: Loss, *, actor: str, report: Report | None = None
     ) -> Moved | None:
-        moved = tx.leases.move(self._move(item.id, item.state, item.lease_token, loss, report))
+        tokens, said = {item.id: item.lease_token}, [] if report is None else [report]
+        moved = tx.leases.move(self._move(tokens, item.state, loss, said)).get(item.id)
         if moved is not None:
             self._moved(tx, moved, loss, item.lease_token, actor=actor, report=report)
         return moved
 
     def _move(
-        self, item_id: ItemId, before: State, token: Token | None, loss: Loss,
-        report: Report | None, *, unless_stopped: bool = False,
+        self, items: Mapping[ItemId, Token | None], before: State, loss: Loss,
+        said: Sequence[Report], *, unless_stopped: bool = False,
     ) -> Move:  # fmt: skip
         to = after(before, loss.event)
         assert to is not None
         return Move(
-            item_id=item_id,
+            items=items,
             event=loss.event,
             before=before,
             after=to,
-            token=token,
             now=self._clock.now(),
             lease_now=self._lease_time.now(),
-            handle=report.handle if report else None,
-            exit_code=report.exit_code if report else None,
+            handles={one.item: one.handle for one in said if one.handle is not None},
+            exit_code=said[0].exit_code if said else None,
             failure=loss.failure,
             lost=loss.lost,
             retries=loss.retries,
@@ -299,7 +329,7 @@ class Leases:
         """Write a move's event; it says of the token just enough to know a repeated report by."""
         data: dict[str, object] = {}
         if token is not None:
-            data["lease"] = _trace(token)
+            data["lease"] = trace(token)
         if loss.failure is not None:
             data["reason"] = loss.failure.reason
         if report is not None and report.event is not Event.START:
@@ -308,16 +338,16 @@ class Leases:
                 data["exit_code"] = report.exit_code
             if report.log_sizes:
                 data["log_sizes"] = dict(report.log_sizes)
-        self._event(tx, moved, loss.event, actor, data)
+        self._append(tx, moved, loss.event, actor, data)
 
     def _answer_repeat(self, tx: Tx, report: Report) -> ReportResult:
         """Say ok to a report that took effect before; its first answer was lost."""
         item = tx.items.get(report.item)
         if item is None:
-            return _lost(report)
-        trace = _trace(report.token)
+            return lost(report)
+        mark = trace(report.token)
         for event in reversed(tx.events.of_item(report.item)):
-            if event.data.get("lease") == trace and (
+            if event.data.get("lease") == mark and (
                 event.data.get("report") == report.event or event.event == report.event
             ):
                 return ReportResult(
@@ -325,25 +355,18 @@ class Leases:
                     code=Code.LEASE_LOST if report.event is Event.START else None,
                     state=item.state,
                 )  # fmt: skip
-        return _lost(report)
-
-    def _event(
-        self, tx: Tx, item: Item | Moved, event: Event, actor: str, data: Mapping[str, object]
-    ) -> None:
-        self._append(tx, item, event.value, actor, data)
-
-    def _note(self, tx: Tx, item: Item, note: Note, actor: str, data: Mapping[str, object]) -> None:
-        self._append(tx, item, note.value, actor, data)
+        return lost(report)
 
     def _append(
-        self, tx: Tx, item: Item | Moved, name: str, actor: str, data: Mapping[str, object]
-    ) -> None:
+        self, tx: Tx, item: Item | Moved, what: Event | Note, actor: str,
+        data: Mapping[str, object],
+    ) -> None:  # fmt: skip
         tx.events.append(
             ItemEvent(
                 seq=0,
                 item_id=item.id,
                 queue_id=item.queue_id,
-                event=name,
+                event=what.value,
                 state=item.state,
                 attempt=item.attempt,
                 actor=actor,
@@ -356,41 +379,3 @@ class Leases:
 def _stop_ask(item: Item) -> StopAsk:
     assert item.lease_token is not None
     return StopAsk(item=item.id, token=item.lease_token, grace_s=item.stop_grace_s)
-
-
-def _at_the_gate(item: Item, report: Report) -> ReportResult:
-    """Answer a start that moved nothing, though the lease is held: stopped, or begun before."""
-    is_stopped = item.stop_requested_at is not None
-    if item.state is State.RUNNING and not is_stopped:  # the answer to an earlier report was lost
-        return _done(report, item)
-    return ReportResult(
-        item=item.id,
-        event=Event.START,
-        ok=False,
-        state=item.state,
-        stop_requested=is_stopped,
-        grace_s=item.stop_grace_s,
-    )
-
-
-def _done(report: Report, item: Item | Moved) -> ReportResult:
-    return ReportResult(
-        item=item.id, event=report.event, ok=True, state=item.state, term_ms=item.lease_term
-    )
-
-
-def _is_lost(report: Report) -> bool:
-    return (
-        report.event is Event.FAIL
-        and report.failure is not None
-        and report.failure.failure_class is FailureClass.LOST
-    )
-
-
-def _lost(report: Report) -> ReportResult:
-    return ReportResult(item=report.item, event=report.event, ok=False, code=Code.LEASE_LOST)
-
-
-def _trace(token: Token) -> str:
-    """Return what an event may show of a token: enough to know a repeated report by."""
-    return hashlib.sha256(token.encode()).hexdigest()[:16]

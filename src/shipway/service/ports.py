@@ -13,9 +13,10 @@ from shipway.domain.attempt import LogChunk
 from shipway.domain.ids import AgentId, Digest, ItemId, KeyId, QueueId, RunId, Token, UserName
 from shipway.domain.item import Item, ItemEvent, ItemFilter, State
 from shipway.domain.job import Job
-from shipway.domain.lease import LeaseQuery, Move, Moved
+from shipway.domain.lease import HeldAsk, LeaseQuery, Move, Moved
 from shipway.domain.queue import Queue
 from shipway.domain.run import Run, RunFile
+from shipway.domain.tombstone import Tombstone
 
 __all__ = [
     "ActorRows",
@@ -34,9 +35,11 @@ __all__ = [
     "LogRows",
     "Move",
     "QueueRows",
+    "ReferenceRows",
     "RunRows",
     "SessionRows",
     "Store",
+    "TombstoneRows",
     "Tx",
 ]
 
@@ -84,8 +87,8 @@ class LeaseRows(Protocol):
     def lease(self, query: LeaseQuery) -> list[Item]:
         """Lease the first items that fit, by (rank, seq); the only place where tokens get in."""
 
-    def move(self, move: Move) -> Moved | None:
-        """Make a guarded move; None when state or token are not what they were: lease lost."""
+    def move(self, move: Move) -> dict[ItemId, Moved]:
+        """Make a guarded move; what state or token are not as they were of stays: lease lost."""
 
     def renew(self, agent_token: Mapping[ItemId, Token], *, lease_now: int) -> list[Item]:
         """Give each still held lease a new full term; return the items that are still held."""
@@ -216,11 +219,17 @@ class AgentRows(Protocol):
     def seen(self, agent_id: AgentId, *, used_slots: int, now: int) -> None:
         """Note that an agent was heard of."""
 
+    def set_facts(self, agent_id: AgentId, facts: Mapping[str, Any]) -> Agent | None:
+        """Replace what an agent told of itself; None for an unknown one."""
+
     def set_state(self, agent_id: AgentId, state: AgentState) -> Agent | None:
         """Ask an agent for something; None for an unknown one."""
 
-    def stops(self, agent_id: AgentId) -> list[tuple[ItemId, Token, float | None]]:
-        """Return (item, token, grace) of what it holds and somebody asked to stop."""
+    def forget(self, *, before: int, limit: int) -> int:
+        """Delete those not heard of since, but for those that hold items; return how many."""
+
+    def asks(self, agent_id: AgentId, *, unheard_before: int) -> list[HeldAsk]:
+        """Return what it holds and somebody asked to stop, or it should have told of by now."""
 
 
 class ActorRows(Protocol):
@@ -269,6 +278,9 @@ class SessionRows(Protocol):
     def take_link(self, id_hash: str, *, now: int) -> KeyId | None:
         """Use a link up; None for one that is unknown, used or expired."""
 
+    def purge(self, *, idle_since: int, now: int, limit: int) -> int:
+        """Delete idle sessions, expired links and both of revoked keys; return how many."""
+
 
 class JobRows(Protocol):
     """Jobs, each version a row."""
@@ -292,8 +304,54 @@ class BlobRows(Protocol):
     def add(self, entity: str, blobs: Mapping[Digest, int], *, now: int) -> None:
         """Note stored blobs (digest to size) as this entity's; known ones are ignored."""
 
+    def stored_at(self, entity: str, digest: Digest) -> int | None:
+        """Return when this entity stored a blob, or last asked for it; None if it did not."""
+
+    def touch(self, entity: str, digests: Iterable[Digest], *, now: int) -> list[Digest]:
+        """Note that somebody is about to use these; return those that are not there any more."""
+
+    def forget(self, digests: Iterable[Digest], *, before: int) -> list[Digest]:
+        """Delete everybody's rows of what nobody used since; return those without any row now."""
+
     def size(self, entity: str | None, digest: Digest) -> int | None:
         """Return a blob's size if this entity stored it, or anybody when none is named."""
+
+
+class TombstoneRows(Protocol):
+    """What deleted items leave."""
+
+    def due(self, *, before: int, limit: int) -> list[Tombstone]:
+        """Return ended items that were deleted before this and still have something."""
+
+    def count(self, *, before: int) -> int:
+        """Count them."""
+
+    def clear(self, tombstone: Tombstone, *, limit: int) -> int:
+        """Remove up to so many rows of its logs, history and files; return how many."""
+
+    def close(self, tombstone: Tombstone, *, now: int) -> None:
+        """Note that nothing is left but the row, with its idempotency key."""
+
+
+class ReferenceRows(Protocol):
+    """Which blobs rows lead to, in pages that begin after a key."""
+
+    def items(self, *, after: int, limit: int) -> list[tuple[int, str, Digest | None]]:
+        """Return (seq, spec, pinned lock) of items that are not purged, in order of seq."""
+
+    def stored(self, *, after: str, limit: int) -> list[Digest]:
+        """Return digests of which rows say that they are stored, in order."""
+
+    def jobs(self) -> list[str]:
+        """Return the source of every job."""
+
+    def files(self, *, after: tuple[int, str], limit: int) -> list[tuple[int, str, Digest]]:
+        """Return (run, path, digest) of run files, in order."""
+
+    def chunks(
+        self, *, after: tuple[str, int, str, int] | None, limit: int
+    ) -> list[tuple[str, int, str, int, Digest]]:
+        """Return (item, attempt, name, start, digest) of log chunks, in order."""
 
 
 class ClockRows(Protocol):
@@ -332,6 +390,10 @@ class Tx(Protocol):
     @property
     def blobs(self) -> BlobRows: ...
     @property
+    def tombstones(self) -> TombstoneRows: ...
+    @property
+    def references(self) -> ReferenceRows: ...
+    @property
     def clock(self) -> ClockRows: ...
 
 
@@ -346,6 +408,15 @@ class Store(Protocol):
 
     def subscribe(self, take: Callable[[Sequence[ItemEvent]], None]) -> None:
         """Call `take` with the events of each commit, after it, from the writer's thread."""
+
+    def before_commit(
+        self,
+        claim: Callable[[Sequence[ItemEvent]], Sequence[tuple[Future[Any], Callable[[Tx], Any]]]],
+    ) -> None:
+        """Ask, before each commit, from the writer's thread, for work that its events call for.
+
+        It joins the events' own group: one commit answers both. It may fail by itself.
+        """
 
     def holds_upkeep(self) -> bool:
         """Tell whether this server does the upkeep; of several on one database, one does."""
@@ -374,6 +445,12 @@ class Blobs(Protocol):
 
     def all(self) -> Iterable[Digest]:
         """Yield every stored digest, in no order that matters."""
+
+    def old(self, *, before: int, after: str, limit: int) -> list[tuple[Digest, int]]:
+        """Return digests with their sizes, in order, of what was last put before (ms UTC)."""
+
+    def drop(self, digests: Iterable[Digest], *, before: int) -> int:
+        """Delete what was not put since; return the bytes; 0 while somebody keeps all."""
 
 
 class Clock(Protocol):

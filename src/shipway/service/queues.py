@@ -15,6 +15,7 @@ from shipway.domain.names import (
     DEFAULT_QUEUE_PROJECT,
     QUEUE_NAME_LIMIT,
     check_name,
+    fold,
 )
 from shipway.domain.queue import ANY_RESOURCE, MIN_LOST_AFTER_S, Queue, parse_on_lost
 from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require
@@ -22,6 +23,7 @@ from shipway.service.ports import Clock, Tx
 from shipway.service.resources import Resources
 
 ATTEMPTS_LIMIT = 1_000
+ENTITIES_SHOWN = 20  # in an error's sentence
 LOST_AFTER_LIMIT_S = 7 * 24 * 3600
 
 
@@ -53,7 +55,7 @@ class Queues:
     ) -> Queue:
         """Make a queue; `settings` are the keys of `update`."""
         require(actor, WRITERS, "make queues")
-        owner = own_entity(actor, entity)
+        owner = _known_entity(tx, own_entity(actor, entity))
         blank = Queue(
             id=QueueId(0),
             entity=owner,
@@ -224,6 +226,19 @@ _SETTINGS: Sequence[str] = (
     "lost_after_s",
     "max_attempts",
 )
+
+
+def _known_entity(tx: Tx, entity: str) -> str:
+    """Return an entity as it was first written; `NotFound` where nobody belongs to it."""
+    known = {fold(user.entity): user.entity for user in tx.actors.users()}
+    if fold(entity) not in known:
+        names = ", ".join(sorted(known.values())[:ENTITIES_SHOWN])
+        raise NotFound(
+            f"{missing(f'entity {entity!r}')} (there are: {names}); a new user brings one: "
+            "shipway user create",
+            details={"field": "entity", "value": entity},
+        )
+    return known[fold(entity)]
 
 
 def _mapping(

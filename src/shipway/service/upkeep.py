@@ -1,4 +1,4 @@
-"""Periodic chores: lease time, expired leases, logs to be sealed."""
+"""Periodic chores: lease time, expired leases, logs to seal, what nobody needs any more."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from shipway.domain.ids import Digest, ItemId
 from shipway.domain.lease import Moved
+from shipway.domain.tombstone import KEPT_MS
 from shipway.service.lease_time import LeaseTime
 from shipway.service.leases import Leases
-from shipway.service.ports import LogChunk, Tx
+from shipway.service.ports import Blobs, Clock, LogChunk, Tx
+from shipway.service.sweep import Sweep
 
 TICK_MS = 1_000
 LATE_MS = 5_000  # a tick later than this gives every lease a full new term
@@ -19,6 +21,9 @@ GRACE_MS = 10_000  # after its deadline a lease is still not given to another
 EXPIRY_LIMIT = 100  # leases ended in one transaction
 SEAL_BYTES = 16 << 20  # of one log before compression; a larger one stays in chunks
 SEAL_LIMIT = 20  # logs sealed in one round
+PURGED_ITEMS = 20  # tombstones cleared in one transaction,
+PURGED_ROWS = 200  # with at most so many of their rows
+AGENTS_KEPT_MS = 30 * 24 * 3_600_000  # an agent that nobody heard of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +36,8 @@ class Seal:
 class Upkeep:
     """What the server does by itself, each call one transaction's work."""
 
-    def __init__(self, *, leases: Leases, lease_time: LeaseTime) -> None:
+    def __init__(self, *, clock: Clock, leases: Leases, lease_time: LeaseTime) -> None:
+        self._clock = clock
         self._leases = leases
         self._lease_time = lease_time
 
@@ -62,6 +68,40 @@ class Upkeep:
             if moved is not None:
                 ended.append(moved)
         return ended
+
+    def purge(self, tx: Tx) -> int:
+        """Remove a part of what long deleted items still have; return the steps taken, 0 at last.
+
+        The tombstone stays, and with it the idempotency key.
+        """
+        before = self._clock.now() - KEPT_MS
+        steps = 0
+        for tombstone in tx.tombstones.due(before=before, limit=PURGED_ITEMS):
+            removed = tx.tombstones.clear(tombstone, limit=PURGED_ROWS - steps)
+            steps += 1 + removed
+            if steps >= PURGED_ROWS:
+                break  # what is left of it goes with the next part
+            tx.tombstones.close(tombstone, now=self._clock.now())
+        return steps
+
+    def forget_agents(self, tx: Tx) -> int:
+        """Forget agents that were not heard of for a month; return how many."""
+        before = self._clock.now() - AGENTS_KEPT_MS
+        return tx.agents.forget(before=before, limit=PURGED_ROWS)
+
+    def silent_agents(self, tx: Tx) -> int:
+        """Count the agents that would be forgotten."""
+        before = self._clock.now() - AGENTS_KEPT_MS
+        held = {agent.id for agent in tx.agents.find() if tx.leases.held_by(agent.id)}
+        return sum(a.seen_at < before and a.id not in held for a in tx.agents.find())
+
+    def sweep(self, blobs: Blobs, *, is_dry_run: bool = False) -> Sweep:
+        """Return a sweep over stored blobs that nothing leads to."""
+        return Sweep(blobs, before=self._clock.now() - KEPT_MS, is_dry_run=is_dry_run)
+
+    def to_purge(self, tx: Tx) -> int:
+        """Count the deleted items that a purge would clear."""
+        return tx.tombstones.count(before=self._clock.now() - KEPT_MS)
 
     def to_seal(self, tx: Tx) -> list[Seal]:
         """Return ended logs of more than one chunk."""

@@ -18,6 +18,7 @@ from shipway.service.ports import Clock
 from shipway.service.queues import Queues
 from shipway.service.resources import Check, Resources
 from shipway.service.runs import Runs
+from shipway.service.space import Space
 from shipway.service.stored_blobs import StoredBlobs
 from shipway.service.upkeep import Upkeep
 
@@ -36,6 +37,7 @@ class Service:
     keys: Keys
     blobs: StoredBlobs
     upkeep: Upkeep
+    space: Space
     resources: Resources
 
     @classmethod
@@ -46,9 +48,12 @@ class Service:
         resources = Resources(schemas=schemas, check=check)
         queues = Queues(clock=clock, resources=resources)
         jobs = Jobs(clock=clock)
-        items = Items(clock=clock, random=random, queues=queues, jobs=jobs, resources=resources)
+        space = Space()
+        items = Items(
+            clock=clock, random=random, queues=queues, jobs=jobs, resources=resources, space=space
+        )
         lease_time = LeaseTime(clock=clock)
-        leases = Leases(clock=clock, random=random, lease_time=lease_time)
+        leases = Leases(clock=clock, random=random, lease_time=lease_time, space=space)
         return cls(
             items=items,
             leases=leases,
@@ -59,6 +64,7 @@ class Service:
             jobs=jobs,
             keys=Keys(clock=clock, random=random, queues=queues),
             blobs=StoredBlobs(clock=clock),
-            upkeep=Upkeep(leases=leases, lease_time=lease_time),
+            upkeep=Upkeep(clock=clock, leases=leases, lease_time=lease_time),
+            space=space,
             resources=resources,
         )

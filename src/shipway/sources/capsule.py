@@ -11,6 +11,7 @@ from shipway.domain.errors import Code, Invalid, ShipwayError
 from shipway.domain.git_address import check_subdirectory, without_credentials
 from shipway.domain.ids import Digest, is_digest
 from shipway.plugins.errors import PermanentError, TemporaryError
+from shipway.plugins.kept import Kept
 from shipway.plugins.source import BlobReader, FetchRequest, Tree
 from shipway.sources.tree_cache import TreeCache
 from shipway.sources.tree_writer import TreeWriter
@@ -57,6 +58,14 @@ class CapsuleSource:
             subdirectory=subdirectory,
             env=git_env(request.source.get("git") or {}),
         )
+
+    def kept(self, cache: Path) -> list[Kept]:
+        """Return the trees that were fetched, and leftovers."""
+        return TreeCache(cache).kept()
+
+    def evict(self, cache: Path, gone: Kept) -> bool:
+        """Remove one of these unless it was used since."""
+        return TreeCache(cache).evict(gone)
 
 
 def check_folder(tree: Path, subdirectory: str) -> None:

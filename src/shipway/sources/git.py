@@ -25,6 +25,7 @@ from shipway.domain.git_address import (
     without_credentials,
 )
 from shipway.plugins.errors import PermanentError, TemporaryError
+from shipway.plugins.kept import Kept
 from shipway.plugins.source import FetchRequest, SourcePolicy, Tree
 from shipway.sources.git_command import TOO_SLOW, Git, GitFailed
 from shipway.sources.git_lfs import LfsObjects, is_pointer
@@ -77,6 +78,14 @@ class GitSource:
             subdirectory=wanted.address.subdirectory,
             env=_env(wanted),
         )
+
+    def kept(self, cache: Path) -> list[Kept]:
+        """Return the trees that were fetched, and leftovers."""
+        return TreeCache(cache).kept()
+
+    def evict(self, cache: Path, gone: Kept) -> bool:
+        """Remove one of these unless it was used since."""
+        return TreeCache(cache).evict(gone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from shipway.domain.capsule import Entry, Mode, digest_of, encode
 from shipway.domain.errors import Invalid
 from shipway.domain.ids import Digest
 from shipway.plugins.errors import TemporaryError
+from shipway.plugins.kept import Kept, measure
 
 LOCK_POLL_S = 0.02  # between two tries for another process's lock
 SEAL_VERSION = 1
@@ -65,6 +66,33 @@ class TreeCache:
                 return found
             self._discard(key)
             return self._make(key, make, remember)
+
+    def kept(self) -> list[Kept]:
+        """Return every tree with its last use, and what crashes left half made."""
+        found = []
+        for parent in (self._trees, self._making):
+            for folder in sorted(parent.glob("*")):
+                with contextlib.suppress(OSError):  # somebody is faster
+                    used_at = folder.stat().st_mtime
+                    is_waste = parent == self._making
+                    files = measure(folder)
+                    found.append(Kept(path=folder, used_at=used_at, files=files, is_waste=is_waste))
+        return found
+
+    def evict(self, gone: Kept) -> bool:
+        """Remove one of these unless it was used since, or is being made."""
+        key = gone.path.name
+        try:
+            with _locked(self._locks / key, 0):
+                if gone.path.stat().st_mtime > gone.used_at:
+                    return False
+                if gone.is_waste:
+                    _remove(gone.path)
+                else:
+                    self._discard(key)
+        except (TemporaryError, FileNotFoundError):
+            return False
+        return True
 
     def _make(self, key: str, make: Make, remember: Note | None) -> SealedTree:
         folder = self._making / key  # ours alone: we hold the lock

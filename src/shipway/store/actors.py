@@ -122,3 +122,11 @@ class Sessions:
         """Use a link up; None for one that is unknown, used or expired."""
         row = self._session.one("take_link", {"id_hash": id_hash})
         return None if row is None or row[1] <= now else KeyId(row[0])
+
+    def purge(self, *, idle_since: int, now: int, limit: int) -> int:
+        """Delete idle sessions, expired links and both of revoked keys; return how many."""
+        sessions = {"idle_since": idle_since, "limit": limit}
+        links = {"now": now, "limit": limit}
+        return len(self._session.all("purge_sessions", sessions)) + len(
+            self._session.all("purge_links", links)
+        )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from shipway.domain.agent import Agent, AgentState
 from shipway.domain.ids import AgentId, ItemId, QueueId, Token
+from shipway.domain.lease import HeldAsk
 from shipway.store.rows import check_text, to_agent, to_json
 from shipway.store.session import Row, Session
 
@@ -55,14 +58,35 @@ class Agents:
         """Note that an agent was heard of."""
         self._session.run("note_agent", {"id": agent_id, "used_slots": used_slots, "now": now})
 
+    def set_facts(self, agent_id: AgentId, facts: Mapping[str, Any]) -> Agent | None:
+        """Replace what an agent told of itself; None for an unknown one."""
+        params = {"id": agent_id, "facts": to_json(facts)}
+        return _maybe(self._session.one("set_agent_facts", params))
+
     def set_state(self, agent_id: AgentId, state: AgentState) -> Agent | None:
         """Ask an agent for something; None for an unknown one."""
         return _maybe(self._session.one("set_agent_state", {"id": agent_id, "state": state.value}))
 
-    def stops(self, agent_id: AgentId) -> list[tuple[ItemId, Token, float | None]]:
-        """Return (item, token, grace) of what it holds and somebody asked to stop."""
-        rows = self._session.all("stops_of_agent", {"agent": agent_id})
-        return [(ItemId(item_id), Token(token), grace_s) for item_id, token, grace_s in rows]
+    def forget(self, *, before: int, limit: int) -> int:
+        """Delete those not heard of since, but for those that hold items; return how many."""
+        rows = self._session.all("forget_agents", {"before": before, "limit": limit})
+        return len(rows)
+
+    def asks(self, agent_id: AgentId, *, unheard_before: int) -> list[HeldAsk]:
+        """Return what it holds and somebody asked to stop, or it should have told of by now."""
+        params = {"agent": agent_id, "unheard_before": unheard_before}
+        return [
+            HeldAsk(
+                item=ItemId(item_id),
+                attempt=attempt,
+                token=Token(token),
+                is_stop=bool(is_stop),
+                grace_s=grace_s,
+            )
+            for item_id, attempt, token, is_stop, grace_s in self._session.all(
+                "asks_of_agent", params
+            )
+        ]
 
 
 def _maybe(row: Row | None) -> Agent | None:

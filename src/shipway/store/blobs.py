@@ -32,6 +32,31 @@ class Blobs:
             ],
         )
 
+    def stored_at(self, entity: str, digest: Digest) -> int | None:
+        """Return when this entity stored a blob, or last asked for it; None if it did not."""
+        params = {"entity_folded": fold(entity), "digest": digest}
+        row = self._session.one("blob_stored_at", params)
+        return None if row is None else int(row[0])
+
+    def touch(self, entity: str, digests: Iterable[Digest], *, now: int) -> list[Digest]:
+        """Note that somebody is about to use these; return those that are not there any more."""
+        folded = fold(entity)
+        gone = []
+        for digest in digests:
+            params = {"entity_folded": folded, "digest": digest, "now": now}
+            if self._session.one("touch_blob", params) is None:
+                gone.append(digest)
+        return gone
+
+    def forget(self, digests: Iterable[Digest], *, before: int) -> list[Digest]:
+        """Delete everybody's rows of what nobody used since; return those without any row now."""
+        free = []
+        for digest in digests:
+            self._session.run("forget_blob", {"digest": digest, "before": before})
+            if self.size(None, digest) is None:
+                free.append(digest)
+        return free
+
     def size(self, entity: str | None, digest: Digest) -> int | None:
         """Return a blob's size if this entity stored it, or anybody when none is named."""
         if entity is None:

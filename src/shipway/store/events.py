@@ -48,6 +48,10 @@ class Events:
         """How many events wait for the end of the transaction."""
         return len(self._new)
 
+    def appended(self) -> list[ItemEvent]:
+        """Return the events that wait for the end of the transaction, not yet numbered."""
+        return [event for event, _ in self._new]
+
     def drop(self, keep: int = 0) -> None:
         """Forget all that came after the first so many: their work was rolled back."""
         del self._new[keep:]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from shipway.domain.ids import AgentId, Digest, ItemId, Token
-from shipway.domain.item import HELD, TERMINAL, Event, Item, after
+from shipway.domain.item import HELD, TERMINAL, Event, Item, State, after
 from shipway.domain.lease import LeaseQuery, Move, Moved
 from shipway.store.rows import check_text, failure_json, to_item, to_moved
 from shipway.store.session import Row, Session
@@ -22,7 +22,9 @@ class Leases:
         """Lease the first items that fit, by (rank, seq); the only place where tokens get in."""
         limit = min(query.limit, len(query.tokens))
         leased: list[Item] = []
+        starts = query.starts
         resources = json.dumps(sorted(set(query.resources)))
+        sources = json.dumps(query.sources)
         for queue_id in query.queue_ids:
             if len(leased) >= limit:
                 break
@@ -33,6 +35,8 @@ class Leases:
                     "resources": resources,
                     "submitted_by": query.submitted_by,
                     "limit": limit - len(leased),
+                    "starts": starts,
+                    "sources": sources,
                     "tokens": json.dumps(query.tokens[len(leased) : limit]),
                     "agent": query.agent,
                     "deadline": query.deadline,
@@ -42,36 +46,39 @@ class Leases:
             )
             items = [to_item(row) for row in rows]
             items.sort(key=_order)
+            starts -= sum(item.state is State.RUNNING for item in items)
             leased += items
         return leased
 
-    def move(self, move: Move) -> Moved | None:
-        """Make a guarded move; None when state or token are not what they were: lease lost."""
+    def move(self, move: Move) -> dict[ItemId, Moved]:
+        """Make a guarded move; what state or token are not as they were of stays: lease lost."""
         assert after(move.before, move.event) is move.after, f"no such move: {move}"
         assert move.event is not Event.LEASE, "`lease` is the only place where tokens get in"
-        assert (move.token is not None) == (move.before in HELD), "a held item has a token"
-        check_text(handle=move.handle)
-        row = self._session.one(
-            "move_item",
+        is_held = move.before in HELD
+        assert all((token is not None) == is_held for token in move.items.values()), (
+            "a held item has a token"
+        )
+        check_text(handle="".join(move.handles.values()))
+        rows = self._session.all(
+            "move_items",
             {
-                "id": move.item_id,
+                "held": json.dumps({item: token or "" for item, token in move.items.items()}),
                 "before": move.before.value,
                 "after": move.after.value,
-                "token": move.token or "",
                 "now": move.now,
                 "is_start": move.event is Event.START,
                 "unless_stopped": move.unless_stopped or move.event is Event.START,
                 "is_requeue": move.event is Event.REQUEUE,
                 "is_end": move.after in TERMINAL,
                 "lease_now": move.lease_now,
-                "handle": move.handle,
+                "handles": json.dumps(dict(move.handles)),
                 "exit_code": move.exit_code,
                 "failure": failure_json(move.failure),
                 "lost": move.lost,
                 "retries": move.retries,
             },
         )
-        return None if row is None else to_moved(row)
+        return {row[0]: to_moved(row) for row in rows}
 
     def renew(self, agent_token: Mapping[ItemId, Token], *, lease_now: int) -> list[Item]:
         """Give each still held lease a new full term; return the items that are still held."""

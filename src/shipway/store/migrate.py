@@ -92,7 +92,10 @@ def check_is_current(database: Migrated, migrations: Sequence[Migration]) -> Non
     todo = pending(database.applied(), migrations)
     if todo:
         titles = ", ".join(migration.title for migration in todo)
-        raise Conflict(f"the database lacks migrations ({titles}): run `shipway server migrate`")
+        raise Conflict(
+            f"the database lacks migrations ({titles}): start its server once, with --migrate for "
+            "PostgreSQL"
+        )
 
 
 def schema(dialect: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from shutil import which
+from pathlib import Path
 from typing import TypeVar
 
 import psycopg
@@ -15,13 +14,14 @@ from psycopg.pq import TransactionStatus
 
 from shipway.domain.errors import Conflict, ShipwayError
 from shipway.domain.item import ItemEvent
+from shipway.store import postgres_dump
 from shipway.store.follow import EVENT_CHANNEL, Follower
 from shipway.store.migrate import Migration, check_is_current, known, migrate
 from shipway.store.postgres_connection import Connection, PostgresSession, connect, in_our_words
 from shipway.store.queries import postgres_queries
 from shipway.store.readers import Readers
 from shipway.store.transaction import Transaction
-from shipway.store.writer import Take, Writer, quietly, unknown_outcome
+from shipway.store.writer import Claim, Take, Writer, quietly, unknown_outcome
 
 T = TypeVar("T")
 
@@ -186,6 +186,10 @@ class PostgresStore:
         """Call `take` with the events of each commit, after it, from the writer's thread."""
         self.writer.subscribe(take)
 
+    def before_commit(self, claim: Claim) -> None:
+        """Ask, before each commit, for work that its events call for: it joins their group."""
+        self.writer.before_commit(claim)
+
     def holds_upkeep(self) -> bool:
         """Tell whether this server, of all that share the database, does the periodic chores."""
         with self._upkeep_lock:
@@ -298,21 +302,14 @@ def open_postgres(
 
 def dump(url: str, first: Migration) -> None:
     """Back a database up with pg_dump into the present folder before it is migrated."""
-    program = which("pg_dump")
-    if program is None:
+    target = Path(f"shipway-before-{first.title}.dump").absolute()
+    try:
+        postgres_dump.dump(url, target)
+    except ShipwayError as error:
         raise Conflict(
-            "pg_dump is not installed, so no backup can be made before the migration: install "
-            "it, or make a backup and migrate with --no-backup"
-        )
-    target = f"shipway-before-{first.title}.dump"
-    done = subprocess.run(
-        [program, "--format=custom", f"--file={target}", f"--dbname={url}"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        raise Conflict(f"pg_dump failed, so nothing was migrated: {done.stderr.strip()}")
+            f"no backup could be made, so nothing was migrated: {error.message}; or make a backup "
+            "and migrate with --no-backup"
+        ) from error
 
 
 def _holds_lock(connection: Connection) -> bool:

@@ -1,5 +1,11 @@
 -- Statements that PostgreSQL says otherwise; each overrides the one of queries.sql by its name.
 
+-- fragment: handle
+CAST(:handles AS JSONB) ->> items.id
+
+-- fragment: held
+jsonb_each_text(CAST(:held AS JSONB)) AS held (key, value)
+
 -- name: find_items_of_queue
 -- As there; a lateral join reads the head of each state's index.
 SELECT {item} FROM items
@@ -62,8 +68,23 @@ WITH heads AS (
     ORDER BY head.rank, head.seq
     LIMIT :limit
 ),
+ready AS (
+    SELECT heads.seq, row_number() OVER (ORDER BY heads.rank, heads.seq) AS turn
+    FROM heads
+    INNER JOIN items AS one ON one.seq = heads.seq
+    WHERE
+        :starts > 0
+        AND CAST(one.spec AS JSONB) -> 'source' IN (
+            SELECT CAST(known.source AS JSONB)
+            FROM jsonb_array_elements_text(CAST(:sources AS JSONB)) AS known (source)
+        )
+),
 chosen AS (
-    SELECT placed.seq AS chosen_seq, tokens.token AS token
+    SELECT
+        placed.seq AS chosen_seq,
+        tokens.token AS token,
+        EXISTS (SELECT 1 FROM ready WHERE ready.seq = placed.seq AND ready.turn <= :starts)
+            AS is_started
     FROM (SELECT seq, row_number() OVER (ORDER BY rank, seq) AS place FROM heads) AS placed
     INNER JOIN jsonb_array_elements_text(CAST(:tokens AS JSONB))
     WITH ORDINALITY AS tokens (token, place)
@@ -71,23 +92,24 @@ chosen AS (
 )
 UPDATE items
 SET
-    state = 'leased',
+    state = CASE WHEN chosen.is_started THEN 'running' ELSE 'leased' END,
     attempt = attempt + 1,
     lease_token = chosen.token,
     lease_agent = :agent,
-    lease_deadline = :deadline,
-    lease_term = :term,
-    leased_at = :now
+    lease_deadline = CASE
+        WHEN chosen.is_started
+        THEN :deadline - :term + (SELECT lost_after_s * 1000 FROM queues WHERE id = :queue_id)
+        ELSE :deadline
+    END,
+    lease_term = CASE
+        WHEN chosen.is_started THEN (SELECT lost_after_s * 1000 FROM queues WHERE id = :queue_id)
+        ELSE :term
+    END,
+    leased_at = :now,
+    started_at = CASE WHEN chosen.is_started THEN CAST(:now AS BIGINT) END,
+    unheard_since = CASE WHEN chosen.is_started THEN CAST(:now AS BIGINT) END
 FROM chosen
 WHERE items.seq = chosen.chosen_seq AND state = 'pending' AND deleted_at IS NULL
-RETURNING {item}
-
--- name: renew_leases
--- As there, with PostgreSQL's name for a JSON object's members.
-UPDATE items
-SET lease_deadline = :lease_now + lease_term
-FROM jsonb_each_text(CAST(:held AS JSONB)) AS held (item_id, token)
-WHERE items.id = held.item_id AND items.lease_token = held.token
 RETURNING {item}
 
 -- name: find_agents_of_queue

@@ -19,17 +19,21 @@ def sqlite_queries() -> dict[str, str]:
 
 def postgres_queries() -> dict[str, str]:
     """Return the statements by name, for psycopg: parameters as `%(x)s`."""
-    shared = _text("queries.sql")
-    own = parse(_text("postgres.sql"), fragments=_fragments(shared))
-    all_of_them = parse(shared)
+    shared, override = _text("queries.sql"), _text("postgres.sql")
+    fragments = _fragments(shared) | _fragments(override)
+    own = parse(override, fragments=fragments)
+    all_of_them = parse(shared, fragments=fragments)
     unknown = own.keys() - all_of_them.keys()
     assert not unknown, f"postgres.sql overrides statements that are not there: {unknown}"
     return {name: to_psycopg(text) for name, text in (all_of_them | own).items()}
 
 
 def parse(text: str, *, fragments: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return a file's statements by name, with fragments put in; each must say why it is there."""
-    known = {**(fragments or {}), **_fragments(text)}
+    """Return a file's statements by name, with fragments put in; each must say why it is there.
+
+    Fragments that are given go before the file's own.
+    """
+    known = {**_fragments(text), **(fragments or {})}
     statements: dict[str, str] = {}
     for kind, name, body in _blocks(text):
         if kind == "fragment":

@@ -8,6 +8,12 @@ lease_token, lease_agent, lease_deadline, lease_term, lock_digest, handle, stop_
 stop_requested_by, stop_grace_s, deleted_at, leased_at, started_at, ended_at, exit_code, failure,
 retry_of, idempotency_key, body_hash
 
+-- fragment: held
+json_each(:held) AS held
+
+-- fragment: handle
+json_extract(:handles, '$."' || items.id || '"')
+
 -- fragment: event
 seq, item_id, queue_id, event, state, attempt, actor, at, data
 
@@ -138,21 +144,38 @@ WHERE
 -- The only statement that makes a token. It looks at the head of each resource's index, puts the
 -- heads in order, and changes in the same statement what it chose: nobody comes in between.
 -- An agent that takes one submitter's items alone has an index of its own.
+-- The first :starts items whose source the agent has already also pass the start gate here: none of
+-- them was asked to stop, and from the start on the queue's own term holds, as in move_items.
 UPDATE items
 SET
-    state = 'leased',
+    state = CASE WHEN chosen.is_started THEN 'running' ELSE 'leased' END,
     attempt = attempt + 1,
     lease_token = chosen.token,
     lease_agent = :agent,
-    lease_deadline = :deadline,
-    lease_term = :term,
-    leased_at = :now
+    lease_deadline = CASE
+        WHEN chosen.is_started
+        THEN :deadline - :term + (SELECT lost_after_s * 1000 FROM queues WHERE id = :queue_id)
+        ELSE :deadline
+    END,
+    lease_term = CASE
+        WHEN chosen.is_started THEN (SELECT lost_after_s * 1000 FROM queues WHERE id = :queue_id)
+        ELSE :term
+    END,
+    leased_at = :now,
+    started_at = CASE WHEN chosen.is_started THEN :now END,
+    unheard_since = CASE WHEN chosen.is_started THEN :now END
 FROM (
     SELECT
         heads.seq AS chosen_seq,
-        json_extract(:tokens, '$[' || heads.place || ']') AS token
+        json_extract(:tokens, '$[' || heads.place || ']') AS token,
+        heads.is_ready AND sum(heads.is_ready) OVER (ORDER BY heads.place) <= :starts AS is_started
     FROM (
-        SELECT head.seq, row_number() OVER (ORDER BY head.rank, head.seq) - 1 AS place
+        SELECT
+            head.seq,
+            row_number() OVER (ORDER BY head.rank, head.seq) - 1 AS place,
+            :starts > 0
+            AND json_extract(head.spec, '$.source') IN (SELECT value FROM json_each(:sources))
+                AS is_ready
         FROM json_each(:resources) AS wanted
         CROSS JOIN items AS head ON head.seq IN (
             SELECT anyones.seq FROM (
@@ -189,13 +212,15 @@ FROM (
 WHERE items.seq = chosen.chosen_seq AND state = 'pending' AND deleted_at IS NULL
 RETURNING {item}
 
--- name: move_item
--- Every other change of state. No row back: the item is not in that state, or not with that token.
+-- name: move_items
+-- Every other change of state. No row back: an item is not in that state, or not with that token.
 -- A start is refused once a stop was asked for: the start gate's own check, in the same statement.
 -- Of the moves START alone leads to a held state; from there on the queue's own term holds.
+-- SQLite would plan anew at each call for a bare :before, which might be the state of an index.
 UPDATE items
 SET
     state = :after,
+    unheard_since = NULL,
     lease_token = CASE WHEN :is_start THEN lease_token END,
     lease_agent = CASE WHEN :is_start THEN lease_agent END,
     lease_deadline = CASE
@@ -207,7 +232,7 @@ SET
         THEN (SELECT lost_after_s * 1000 FROM queues WHERE id = items.queue_id)
         ELSE 0
     END,
-    handle = CASE WHEN :is_requeue THEN NULL ELSE coalesce(:handle, handle) END,
+    handle = CASE WHEN :is_requeue THEN NULL ELSE coalesce({handle}, handle) END,
     leased_at = CASE WHEN :is_requeue THEN NULL ELSE leased_at END,
     started_at = CASE
         WHEN :is_start THEN :now
@@ -219,23 +244,28 @@ SET
     failure = :failure,
     lost_count = lost_count + :lost,
     retry_count = retry_count + :retries
+FROM {held}
 WHERE
-    id = :id
-    AND state = :before
-    AND coalesce(lease_token, '') = :token
+    items.id = held.key
+    AND items.state = :before || ''
+    AND coalesce(lease_token, '') = held.value
     AND (NOT :unless_stopped OR stop_requested_at IS NULL)
 RETURNING id, queue_id, attempt, state, lease_term
 
--- name: stops_of_agent
--- Asked for by each of an agent's calls: reads the few items that it holds.
-SELECT id, lease_token, stop_grace_s FROM items
-WHERE lease_agent = :agent AND lease_token IS NOT NULL AND stop_requested_at IS NOT NULL
+-- name: asks_of_agent
+-- Asked for by each of an agent's calls: reads the few items that it holds. Somebody wants them
+-- stopped, or they were started with their lease so long ago that the agent should have said so.
+SELECT id, attempt, lease_token, stop_requested_at IS NOT NULL, stop_grace_s FROM items
+WHERE
+    lease_agent = :agent
+    AND lease_token IS NOT NULL
+    AND (stop_requested_at IS NOT NULL OR unheard_since < :unheard_before)
 
 -- name: renew_leases
 -- Only what is still held with the same token gets a new term.
 UPDATE items
-SET lease_deadline = :lease_now + lease_term
-FROM json_each(:held) AS held
+SET lease_deadline = :lease_now + lease_term, unheard_since = NULL
+FROM {held}
 WHERE items.id = held.key AND items.lease_token = held.value
 RETURNING {item}
 
@@ -524,6 +554,25 @@ ORDER BY id
 -- The cheapest of an agent's writes, as it happens most often.
 UPDATE agents SET used_slots = :used_slots, seen_at = :now WHERE id = :id
 
+-- name: set_agent_facts
+-- What changes while it runs; the rest is said when it registers.
+UPDATE agents SET facts = :facts WHERE id = :id RETURNING {agent}
+
+-- name: forget_agents
+-- Away for so long that they would have to register anew anyway; what holds an item stays.
+DELETE FROM agents
+WHERE id IN (
+    SELECT id FROM agents
+    WHERE
+        seen_at < :before
+        AND NOT EXISTS (
+            SELECT 1 FROM items
+            WHERE items.lease_agent = agents.id AND items.lease_token IS NOT NULL
+        )
+    LIMIT :limit
+)
+RETURNING id
+
 -- name: set_agent_state
 -- What an agent is asked for; it reads it in the answer to its next call.
 UPDATE agents SET state = :state WHERE id = :id RETURNING {agent}
@@ -600,6 +649,26 @@ INSERT INTO signin_links (id_hash, key_id, expires_at) VALUES (:id_hash, :key_id
 -- name: take_link
 -- Deleting is what makes it work once.
 DELETE FROM signin_links WHERE id_hash = :id_hash RETURNING key_id, expires_at
+
+-- name: purge_sessions
+-- A browser that never signs out leaves its row behind.
+DELETE FROM sessions
+WHERE id_hash IN (
+    SELECT id_hash FROM sessions
+    WHERE seen_at < :idle_since OR key_id IN (SELECT id FROM keys WHERE revoked_at IS NOT NULL)
+    LIMIT :limit
+)
+RETURNING id_hash
+
+-- name: purge_links
+-- Most links are never used.
+DELETE FROM signin_links
+WHERE id_hash IN (
+    SELECT id_hash FROM signin_links
+    WHERE expires_at <= :now OR key_id IN (SELECT id FROM keys WHERE revoked_at IS NOT NULL)
+    LIMIT :limit
+)
+RETURNING id_hash
 
 -- name: insert_job
 -- The next version in the same statement; no row back when another server took it just now.
@@ -680,10 +749,134 @@ WHERE NOT EXISTS (
 ORDER BY wanted.key
 
 -- name: add_blob
--- A known one stays as it is.
+-- A known one is as good as new: what it is stored for is about to lead to it.
 INSERT INTO blobs (entity_folded, digest, size, stored_at)
 VALUES (:entity_folded, :digest, :size, :stored_at)
-ON CONFLICT DO NOTHING
+ON CONFLICT (entity_folded, digest) DO UPDATE SET stored_at = excluded.stored_at
+WHERE blobs.stored_at < excluded.stored_at
+
+-- name: blob_stored_at
+-- When it was stored, or asked for by somebody who is about to use it.
+SELECT stored_at FROM blobs WHERE entity_folded = :entity_folded AND digest = :digest
+
+-- name: touch_blob
+-- No row back: it is not there any more, and has to be sent again.
+UPDATE blobs SET stored_at = :now
+WHERE entity_folded = :entity_folded AND digest = :digest
+RETURNING digest
+
+-- name: forget_blob
+-- Everybody's rows of a blob, unless somebody stored it, or asked for it, since.
+DELETE FROM blobs WHERE digest = :digest AND stored_at < :before
+
+-- name: references_of_items
+-- What a spec names; a purged tombstone is never run again.
+SELECT seq, spec, lock_digest FROM items
+WHERE seq > :after AND purged_at IS NULL
+ORDER BY seq
+LIMIT :limit
+
+-- name: stored_blobs
+-- Whoever stored them.
+SELECT DISTINCT digest FROM blobs WHERE digest > :after ORDER BY digest LIMIT :limit
+
+-- name: references_of_jobs
+-- Every version of every job; there are thousands at most.
+SELECT source FROM jobs
+
+-- name: references_of_files
+-- What programs saved.
+SELECT run_seq, path, digest FROM run_files
+WHERE (run_seq, path) > (:run_seq, :path)
+ORDER BY run_seq, path
+LIMIT :limit
+
+-- name: references_of_chunks
+-- What programs said.
+SELECT item_id, attempt, name, start_byte, digest FROM log_chunks
+WHERE (item_id, attempt, name, start_byte) > (:item_id, :attempt, :name, :start_byte)
+ORDER BY item_id, attempt, name, start_byte
+LIMIT :limit
+
+-- name: tombstones_due
+-- Reads the index of those that still have something.
+SELECT items.id, runs.seq FROM items
+LEFT JOIN runs
+    ON
+        runs.entity_folded = items.entity_folded
+        AND runs.project_folded = items.project_folded
+        AND runs.id = items.run_id
+        AND runs.item_id = items.id
+WHERE
+    items.deleted_at IS NOT NULL
+    AND items.purged_at IS NULL
+    AND items.deleted_at < :before
+    AND items.ended_at IS NOT NULL
+ORDER BY items.deleted_at
+LIMIT :limit
+
+-- name: count_tombstones_due
+-- What a purge would do.
+SELECT count(*) FROM items
+WHERE
+    deleted_at IS NOT NULL
+    AND purged_at IS NULL
+    AND deleted_at < :before
+    AND ended_at IS NOT NULL
+
+-- name: purge_chunks
+-- A part at a time: nobody waits for a long log.
+DELETE FROM log_chunks
+WHERE
+    item_id = :item_id
+    AND (attempt, name, start_byte) IN (
+        SELECT attempt, name, start_byte FROM log_chunks WHERE item_id = :item_id LIMIT :limit
+    )
+RETURNING start_byte
+
+-- name: purge_logs
+-- Those whose chunks are gone.
+DELETE FROM logs
+WHERE
+    item_id = :item_id
+    AND (attempt, name) IN (
+        SELECT attempt, name FROM logs AS one
+        WHERE
+            one.item_id = :item_id
+            AND NOT EXISTS (
+                SELECT 1 FROM log_chunks
+                WHERE
+                    log_chunks.item_id = one.item_id
+                    AND log_chunks.attempt = one.attempt
+                    AND log_chunks.name = one.name
+            )
+        LIMIT :limit
+    )
+RETURNING name
+
+-- name: purge_history
+-- A part at a time.
+DELETE FROM run_history
+WHERE
+    run_seq = :run_seq
+    AND number IN (SELECT number FROM run_history WHERE run_seq = :run_seq LIMIT :limit)
+RETURNING number
+
+-- name: purge_files
+-- A part at a time; the bytes go when nothing else leads to them.
+DELETE FROM run_files
+WHERE
+    run_seq = :run_seq
+    AND path IN (SELECT path FROM run_files WHERE run_seq = :run_seq LIMIT :limit)
+RETURNING path
+
+-- name: forget_run
+-- Its id stays used.
+UPDATE runs SET config = '{}', summary = '{}', history_size = 0 WHERE seq = :run_seq
+
+-- name: note_purge
+-- The tombstone itself stays, and its idempotency key with it.
+UPDATE items SET purged_at = :now WHERE id = :item_id
 
 -- name: blob_size
 -- None for one that only others stored.

@@ -129,6 +129,8 @@ CREATE TABLE items (
     retry_of TEXT,
     idempotency_key TEXT,
     body_hash TEXT,
+    purged_at BIGINT,
+    unheard_since BIGINT,
     CONSTRAINT state_is_known
     CHECK (state IN ('pending', 'leased', 'running', 'finished', 'failed', 'stopped')),
     CONSTRAINT token_is_of_a_lease
@@ -162,6 +164,9 @@ CREATE INDEX items_held ON items (lease_agent, lease_deadline) WHERE lease_token
 
 -- Counts by state, and the newest items of a queue, without reading rows.
 CREATE INDEX items_of_queue ON items (queue_id, state, seq) WHERE deleted_at IS NULL;
+
+-- Tombstones that still have something, the oldest first.
+CREATE INDEX items_to_purge ON items (deleted_at) WHERE deleted_at IS NOT NULL AND purged_at IS NULL;
 
 -- Which queues an item is offered to, beside its own; unused until launches race.
 CREATE TABLE item_offers (

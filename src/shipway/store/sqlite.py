@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from enum import StrEnum
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +23,7 @@ from shipway.store.queries import sqlite_queries, to_numbered
 from shipway.store.readers import Readers
 from shipway.store.session import DiskFailed, Params, Row
 from shipway.store.transaction import Transaction
-from shipway.store.writer import Take, Writer
+from shipway.store.writer import Claim, Take, Writer
 
 T = TypeVar("T")
 
@@ -142,13 +145,15 @@ class SqliteStore:
         *,
         fatal: Callable[[BaseException], None],
         durability: Durability = Durability.FULL,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._durability = durability
-        self._queries = {name: _query(text) for name, text in sqlite_queries().items()}
+        self._queries = _named_queries()
         self._connection = self._connect(cache_kib=WRITER_CACHE_KIB)
         transaction = Transaction(SqliteSession(self._connection, self._queries))
-        self.writer = Writer(SqliteEngine(self._connection), transaction, fatal=fatal)
+        engine = SqliteEngine(self._connection)
+        self.writer = Writer(engine, transaction, fatal=fatal, seconds=seconds)
         self._readers = Readers(self._connect_reader)
 
     def start(self) -> None:
@@ -185,6 +190,10 @@ class SqliteStore:
     def subscribe(self, take: Take) -> None:
         """Call `take` with the events of each commit, after it, from the writer's thread."""
         self.writer.subscribe(take)
+
+    def before_commit(self, claim: Claim) -> None:
+        """Ask, before each commit, for work that its events call for: it joins their group."""
+        self.writer.before_commit(claim)
 
     def holds_upkeep(self) -> bool:
         """Tell whether this server does the periodic chores: it is the only one there is."""
@@ -253,8 +262,7 @@ def open_sqlite(
     if sqlite3.sqlite_version_info < OLDEST:
         raise Invalid(f"SQLite {sqlite3.sqlite_version} is too old: shipway needs 3.38 or newer")
     steps = known("sqlite") if migrations is None else migrations
-    is_new = not path.exists()
-    if is_new and not is_migrated:
+    if not is_migrated and not path.exists():
         raise Invalid(f"there is no database at {path}", field="database", value=str(path))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_is_local(path.parent)
@@ -269,8 +277,8 @@ def open_sqlite(
                     back_up=lambda first: _back_up_before(connection, path, first),
                 )
             check_is_current(schema, steps)
-        if is_new:
-            _sync_folder(path.parent)
+        for folder in itertools.takewhile(_is_ours, path.parents):
+            sync_folder(folder)  # whoever made it: without one of them the file is lost
     except sqlite3.Error as error:
         raise in_our_words(error) from error
     return SqliteStore(path, fatal=fatal, durability=durability)
@@ -310,7 +318,16 @@ def back_up(connection: sqlite3.Connection, target: Path) -> None:
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make durable which names a folder has."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def in_our_words(error: Exception) -> ShipwayError:
@@ -348,6 +365,11 @@ def _set_up(connection: sqlite3.Connection, path: Path, durability: Durability) 
             )
 
 
+@cache
+def _named_queries() -> Mapping[str, Query]:
+    return {name: _query(text) for name, text in sqlite_queries().items()}
+
+
 def _query(text: str) -> Query:
     numbered, names = to_numbered(text)
     if len(names) > 1:
@@ -359,9 +381,5 @@ def _back_up_before(connection: sqlite3.Connection, path: Path, first: Migration
     back_up(connection, path.with_name(f"{path.name}.before-{first.title}"))
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _is_ours(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.W_OK)

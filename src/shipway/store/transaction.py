@@ -12,8 +12,10 @@ from shipway.store.jobs import Jobs
 from shipway.store.leases import Leases
 from shipway.store.logs import Logs
 from shipway.store.queues import Queues
+from shipway.store.references import References
 from shipway.store.runs import Runs
 from shipway.store.session import Session
+from shipway.store.tombstones import Tombstones
 
 
 class Transaction:
@@ -31,4 +33,6 @@ class Transaction:
         self.sessions = Sessions(session)
         self.jobs = Jobs(session)
         self.blobs = Blobs(session)
+        self.tombstones = Tombstones(session)
+        self.references = References(session)
         self.clock = LeaseClock(session)

@@ -28,6 +28,7 @@ TAKEN_LIMIT = 20  # the same when they only were faster: each time is one commit
 
 Work = Callable[[Transaction], Any]
 Take = Callable[[Sequence[ItemEvent]], None]
+Claim = Callable[[Sequence[ItemEvent]], Sequence[tuple[Future[Any], Work]]]
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Writer:
         self._queue: deque[tuple[Future[Any], Work]] = deque()
         self._heard: deque[Sequence[ItemEvent]] = deque()  # other servers' events
         self._subscribers: list[Take] = []
+        self._claim: Claim | None = None
         self._wake = threading.Condition()
         self._is_idle = False
         self._is_closed = False
@@ -91,6 +93,10 @@ class Writer:
     def subscribe(self, take: Take) -> None:
         """Call `take` with the events of each commit, after it."""
         self._subscribers.append(take)
+
+    def before_commit(self, claim: Claim) -> None:
+        """Ask, before each commit, for work that its events call for: it joins their group."""
+        self._claim = claim
 
     def hear(self, events: Sequence[ItemEvent]) -> None:
         """Publish events of another server's commits, in the writer's own thread."""
@@ -126,16 +132,18 @@ class Writer:
         except ShipwayError as error:
             return self._answer_queued(error)
         group: list[_Done] = []
+        claims: list[_Done] = []
         try:
             self._run_group(group)
+            self._run_claims(claims)
             events = self._commit()
         except ShipwayError as error:
-            self._give_up(group, error)
+            self._give_up(group + claims, error)
             return len(group)
         except Exception as error:  # noqa: BLE001 - the outermost loop: futures must be answered
-            self._give_up(group, error)
+            self._give_up(group + claims, error)
             return len(group)
-        for done in group:
+        for done in group + claims:
             if done.error is None:
                 done.future.set_result(done.result)
             else:
@@ -158,6 +166,20 @@ class Writer:
             group[-1] = self._run_part(future, work)
             if self._seconds() >= until:
                 break
+
+    def _run_claims(self, claims: list[_Done]) -> None:
+        """Run what waited for these events, so that one commit answers both."""
+        if self._claim is None or not self._tx.events.count:
+            return
+        try:
+            called = self._claim(self._tx.events.appended())
+        except Exception:  # as a subscriber's fault: it stays its own
+            log.exception("nobody could be asked for work that joins a commit")
+            return
+        for future, work in called:
+            if future.set_running_or_notify_cancel():
+                claims.append(_Done(future))
+                claims[-1] = self._run_part(future, work)
 
     def _run_part(self, future: Future[Any], work: Work) -> _Done:
         for run in itertools.count(1):

@@ -98,6 +98,7 @@ def _announce(pool: Pool) -> None:
         os.write(1, READY)  # one write: it reads once
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)  # no child may hold the runner's pipe
+    os.dup2(nowhere, 0)  # every program inherits it
     os.close(nowhere)
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from shipway.domain.order import PACKED
 from shipway.domain.spool import (
     CELLS,
     LIVE_SEATS,
@@ -198,6 +199,7 @@ class Guardian:
                 header[risen] = now
             header[value] = count
         if not header[GuardianWord.PID]:
+            header[GuardianWord.ORDERS] = PACKED
             header[GuardianWord.PID_START] = process_start(os.getpid()) or 0
             header[GuardianWord.PID] = os.getpid()
         if self._has_live():

@@ -54,11 +54,12 @@ class LogSpool:
 
     def finish(self) -> int:
         """Make all of it durable; return the size of the log as it can be read from now on."""
-        if self._file < 0:
+        if self._file >= 0:
+            self.sync()
+            os.close(self._file)
+            self._file = -1
+        if not self.head_size:
             return 0
-        self.sync()
-        os.close(self._file)
-        self._file = -1
         sync_folder(self._folder)
         if not self._is_headed:
             return self.head_size

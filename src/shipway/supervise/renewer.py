@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from shipway.domain.attempt import Cause
+from shipway.domain.order import LOOK
 from shipway.domain.spool import (
     LIVE_SEATS,
-    LOOK,
     STOP_CAUSES,
     GuardianWord,
     Verdict,

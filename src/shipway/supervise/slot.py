@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 from pathlib import Path
 
 from shipway.domain.attempt import Ending
+from shipway.domain.order import BIG_ORDER, LOOK, ORDER_FILE, ORDER_READ, Command
 from shipway.domain.spool import (
-    BIG_ORDER,
     CLAIM_PREFIX,
-    LOOK,
     META,
-    ORDER_FILE,
-    ORDER_READ,
     SLOT_TAKEN,
     Claim,
     Note,
     NoteKind,
-    Order,
     Record,
     Seat,
     Word,
-    mark_of,
 )
-from shipway.runners.local_home import RENEWER_SOCKET, bind, slot_socket
+from shipway.runners.local_home import RENEWER_SOCKET, RUNNER_SOCKET, Line, bind, slot_socket
 from shipway.runners.local_journal import Journal
 from shipway.runners.local_machine import boot_ms, process_start
 from shipway.supervise.groups import group_oom_file, leave_group, make_group, own_oom_file
@@ -34,6 +30,9 @@ from shipway.supervise.program import Program, Surroundings
 RETIRE_AFTER = 2_000  # orders taken; a fresh slot has no garbage
 STARTED_BEFORE = "it was started before"
 RETRY_S = 1.0  # between tries to make room in the journal of a full disk
+_FILES = 2  # that an idle slot listens to: its socket, its lifeline
+_STATE, _HEARTBEAT = int(Word.STATE), int(Word.HEARTBEAT)  # an Enum's member costs ten times more
+_IDLE, _CLAIMED, _LEAVING = int(Seat.IDLE), int(Seat.CLAIMED), int(Seat.LEAVING)
 
 
 class Slot:
@@ -44,7 +43,9 @@ class Slot:
         self._number = number
         self._lifeline = lifeline  # closed by the guardian's death
         self._cell = pool.cell(number)
+        self._words = self._cell.words
         self._journal = Journal(pool.folder, number, self._cell)
+        self._line = Line(pool.home_handle, RUNNER_SOCKET)
         self._pid = os.getpid()
         self._start = process_start(self._pid) or 0
         self._orphaned = False
@@ -54,6 +55,7 @@ class Slot:
         """Take orders until the guardian is gone, or it is time for a fresh slot."""
         os.setsid()
         become_subreaper()
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))  # a program's end is waited for
         shared_oom_file = group_oom_file()
         home = str(self._pool.home)
         self._group = make_group(self._pool.parent_group, home, self._pool.generation, self._number)
@@ -82,7 +84,7 @@ class Slot:
         )
         self._claim_text = claim.to_bytes()
         self._claim_file = f"{self._pool.folder}/{CLAIM_PREFIX}{self._number:04d}"
-        words = self._cell.words
+        words = self._words
         words[Word.PID], words[Word.PID_START] = self._pid, self._start
         self._settle_in()
         self._tell(NoteKind.IDLE, is_idle=True)
@@ -90,42 +92,41 @@ class Slot:
             order = self._next_order()
             if order is None or not self._serve_order(order, is_last=served == RETIRE_AFTER):
                 break
-        words[Word.STATE] = Seat.LEAVING
+        words[_STATE] = _LEAVING
         if self._orphaned:
             leave_group(self._group, self._pool.parent_group)
 
     def _settle_in(self) -> None:
-        words = self._cell.words
+        words = self._words
         while not self._orphaned:
             try:
                 self._journal.prepare()
-                self._write_claim()
+                if not self._is_claim_written:
+                    self._write_claim()
             except OSError:  # no room for a result: take no order until there is
                 ended, _, _ = select.select((self._lifeline,), (), (), RETRY_S)
                 self._orphaned = bool(ended)
                 continue
-            words[Word.HEARTBEAT] = boot_ms()
-            words[Word.STATE] = Seat.IDLE
+            words[_HEARTBEAT] = boot_ms()
+            words[_STATE] = _IDLE
             return
 
     def _write_claim(self) -> None:
-        if self._is_claim_written:
-            return
         fresh = Path(self._claim_file + ".new")
         fresh.write_bytes(self._claim_text)
         fresh.replace(self._claim_file)  # links to a dead slot's stay what they were
         self._is_claim_written = True
 
-    def _next_order(self) -> Order | None:
+    def _next_order(self) -> Command | None:
         while not self._orphaned:
-            for file, _ in self._epoll.poll():
+            for file, _ in self._epoll.poll(-1, _FILES):
                 if file == self._lifeline:
                     self._orphaned = True
                 elif (data := self._receive()) is not None:
                     return data
         return None
 
-    def _receive(self) -> Order | None:
+    def _receive(self) -> Command | None:
         try:
             data = self._socket.recv(ORDER_READ)
         except BlockingIOError:
@@ -135,26 +136,26 @@ class Slot:
             return None
         if data[:1] == BIG_ORDER:
             data = (Path(os.fsdecode(data[1:])) / ORDER_FILE).read_bytes()
-        return Order.from_bytes(data)
+        return Command.from_bytes(data)
 
-    def _serve_order(self, order: Order, *, is_last: bool) -> bool:
-        words, mark = self._cell.words, mark_of(order.item, order.attempt)
-        words[Word.HEARTBEAT] = boot_ms()
-        words[Word.STATE] = Seat.CLAIMED
-        refusal = self._claim(order) if self._cell.mark == mark else SLOT_TAKEN
+    def _serve_order(self, order: Command, *, is_last: bool) -> bool:
+        words = self._words
+        words[_HEARTBEAT] = boot_ms()
+        words[_STATE] = _CLAIMED
+        refusal = self._claim(order.folder) if self._cell.mark == order.mark else SLOT_TAKEN
         if refusal:
-            words[Word.STATE] = Seat.IDLE
-            self._tell(NoteKind.REFUSED, is_idle=True, text=f"{mark}\n{refusal}".encode())
+            words[_STATE] = _IDLE
+            self._tell(NoteKind.REFUSED, is_idle=True, text=f"{order.mark}\n{refusal}".encode())
             return True
         program = Program(order, self._around)
         ending = program.run()
         goes_on = program.is_tree_gone and not is_last and not self._orphaned
-        self._report(mark, order.token, ending, goes_on=goes_on)
+        self._report(order, ending, goes_on=goes_on)
         return goes_on
 
-    def _claim(self, order: Order) -> str:
+    def _claim(self, folder: str) -> str:
         """Make the attempt's `meta`; whoever makes it, and nobody else ever, starts the program."""
-        path = f"{order.folder}/{META}"
+        path = f"{folder}/{META}"
         try:
             os.link(self._claim_file, path)
         except FileExistsError:
@@ -179,13 +180,15 @@ class Slot:
             os.close(file)
         return ""
 
-    def _report(self, mark: str, token: str, ending: Ending, *, goes_on: bool) -> None:
-        text = Record(mark=mark, token=token, boot_id=self._pool.boot_id, ending=ending).to_text()
+    def _report(self, order: Command, ending: Ending, *, goes_on: bool) -> None:
+        boot_id = self._pool.boot_id
+        record = Record(mark=order.mark, token=order.token, boot_id=boot_id, ending=ending)
+        text = record.to_text()
         segment, index = self._journal.append(text)
-        self._cell.words[Word.STATE] = Seat.LEAVING
+        self._words[_STATE] = _LEAVING
         if goes_on:
             self._settle_in()
-        is_idle = self._cell.words[Word.STATE] == Seat.IDLE
+        is_idle = self._words[_STATE] == _IDLE
         self._tell(NoteKind.DONE, is_idle=is_idle, segment=segment, index=index, text=text)
 
     def _see(self, file: int) -> None:
@@ -203,8 +206,8 @@ class Slot:
     def _refuse_busy(self, data: bytes) -> None:
         if data[:1] == BIG_ORDER:
             data = (Path(os.fsdecode(data[1:])) / ORDER_FILE).read_bytes()
-        order = Order.from_bytes(data)
-        text = f"{mark_of(order.item, order.attempt)}\n{SLOT_TAKEN}".encode()
+        order = Command.from_bytes(data)
+        text = f"{order.mark}\n{SLOT_TAKEN}".encode()
         self._tell(NoteKind.REFUSED, is_idle=False, text=text)
 
     def _tell_running(self) -> None:
@@ -226,7 +229,7 @@ class Slot:
             index=index,
             text=text,
         )
-        self._pool.tell_runner(self._socket, note)
+        self._line.send(note.to_bytes())  # it may be lost: the disk is the truth
 
 
 def run_slot(pool: Pool, number: int, lifeline: int) -> None:

@@ -230,6 +230,15 @@ class AgentSuite:
         unknown = AgentId("unknown")
         assert write(store, lambda tx: tx.agents.set_state(unknown, AgentState.GONE)) is None
 
+    def test_an_agent_s_facts_are_replaced_as_a_whole(self, store: Store) -> None:
+        write(store, lambda tx: tx.agents.upsert(an_agent(facts={"python": ["3.11"]})))
+        facts = {"disk": {"free": 1, "total": 2}}
+        changed = write(store, lambda tx: tx.agents.set_facts(an_agent().id, facts))
+        assert changed == an_agent(facts=facts)
+        with store.read() as tx:
+            assert tx.agents.get(an_agent().id) == an_agent(facts=facts)
+        assert write(store, lambda tx: tx.agents.set_facts(AgentId("unknown"), {})) is None
+
 
 class ActorSuite:
     """Users, keys, sessions and links."""
@@ -292,6 +301,32 @@ class ActorSuite:
         assert write(store, lambda tx: tx.sessions.take_link("one", now=99)) == "k1"
         assert write(store, lambda tx: tx.sessions.take_link("one", now=99)) is None
         assert write(store, lambda tx: tx.sessions.take_link("late", now=100)) is None
+
+    def test_only_what_lets_somebody_in_survives_a_purge(self, store: Store) -> None:
+        write(store, lambda tx: tx.actors.insert_user(a_user()))
+        for key in (a_key("k1"), a_key("k2")):
+            write(store, lambda tx, k=key: tx.actors.insert_key(k))  # type: ignore[misc] # bound now
+        write(store, lambda tx: tx.actors.revoke(KeyId("k2"), now=7))
+        for name, key_id, seen_at in (("old", "k1", 9), ("live", "k1", 10), ("out", "k2", 10)):
+            session = Session(
+                id_hash=name, key_id=KeyId(key_id), csrf="c", created_at=1, seen_at=seen_at
+            )
+            write(store, lambda tx, s=session: tx.sessions.insert(s))  # type: ignore[misc] # bound now
+        for name, key_id, expires_at in (("late", "k1", 20), ("new", "k1", 21), ("off", "k2", 99)):
+            write(
+                store,
+                lambda tx, n=name, k=key_id, at=expires_at: tx.sessions.add_link(  # type: ignore[misc] # bound now
+                    n, KeyId(k), expires_at=at
+                ),
+            )
+        assert write(store, lambda tx: tx.sessions.purge(idle_since=10, now=20, limit=1)) == 2
+        assert write(store, lambda tx: tx.sessions.purge(idle_since=10, now=20, limit=9)) == 2
+        assert write(store, lambda tx: tx.sessions.purge(idle_since=10, now=20, limit=9)) == 0
+        with store.read() as tx:
+            assert tx.sessions.get("live") is not None
+            assert tx.sessions.get("old") is None
+            assert tx.sessions.get("out") is None
+        assert write(store, lambda tx: tx.sessions.take_link("new", now=20)) == "k1"
 
 
 class JobSuite:

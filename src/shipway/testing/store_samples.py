@@ -106,11 +106,10 @@ def a_move(item: Item, event: Event, **changes: Any) -> Move:
     to = after(item.state, event)
     assert to is not None
     move = Move(
-        item_id=item.id,
+        items={item.id: item.lease_token},
         event=event,
         before=item.state,
         after=to,
-        token=item.lease_token,
         now=4_000,
     )
     return replace(move, **changes)
@@ -221,8 +220,7 @@ def lease(
 
 def move(store: Store, item: Item, event: Event, **changes: object) -> Item:
     """Make a move that must succeed."""
-    moved = write(store, lambda tx: tx.leases.move(a_move(item, event, **changes)))
-    assert moved is not None
+    moved = write(store, lambda tx: tx.leases.move(a_move(item, event, **changes)))[item.id]
     with store.read() as tx:
         after = tx.items.get(item.id)
     assert after is not None

@@ -199,16 +199,65 @@ class LeaseSuite:
         assert [item.queue for item in leased] == ["second", "second", "default"]
         assert [item.lease_token for item in leased] == ["t1", "t2", "t3"]
 
+    def test_items_whose_source_is_ready_pass_the_start_gate_with_their_lease(
+        self, store: Store
+    ) -> None:
+        queue, _ = filled(store, 0)
+        ready, other = '{"kind":"git","url":"a"}', '{"kind":"git","url":"b"}'
+        for number, source in enumerate((ready, other, ready, ready, ready), 1):
+            item = an_item(queue, number, spec=f'{{"entry_point":["x"],"source":{source}}}')
+            write(store, lambda tx, item=item: tx.items.insert(item))  # type: ignore[misc] # bound now
+        write(store, lambda tx: tx.items.request_stop(item.id, by="a", grace_s=1, now=1))
+        leased = lease(store, queue, limit=9, starts=2, sources=('{"x":1}', ready))
+        running, held = State.RUNNING, State.LEASED
+        assert [item.state for item in leased] == [running, held, running, held]
+        assert [item.started_at for item in leased] == [3_000, None, 3_000, None]
+        terms = [(900_000, 900_000), (30_000, 30_000)] * 2
+        assert [(item.lease_deadline, item.lease_term) for item in leased] == terms
+        assert [item.lease_token for item in leased] == ["t1", "t2", "t3", "t4"]
+        with store.read() as tx:
+            assert [tx.items.get(item.id) for item in leased] == leased
+        assert move(store, leased[0], Event.FINISH).state is State.FINISHED
+
+    def test_queues_share_the_number_of_starts(self, store: Store) -> None:
+        queues = [write(store, lambda tx, n=n: tx.queues.insert(a_queue(n))) for n in "ab"]  # type: ignore[misc] # bound now
+        for number in range(4):
+            item = an_item(queues[number % 2], number, spec='{"source":{}}')
+            write(store, lambda tx, item=item: tx.items.insert(item))  # type: ignore[misc] # bound now
+        ids = tuple(queue.id for queue in queues)
+        leased = lease(store, queues[0], limit=9, queue_ids=ids, starts=3, sources=("{}",))
+        assert [item.state for item in leased] == [State.RUNNING] * 3 + [State.LEASED]
+
     def test_an_item_goes_through_its_life(self, store: Store) -> None:
         queue, _ = filled(store, 1)
         (item,) = lease(store, queue)
-        started = move(store, item, Event.START, handle="h1")
+        started = move(store, item, Event.START, handles={item.id: "h1"})
         assert (started.state, started.started_at, started.handle) == (State.RUNNING, 4_000, "h1")
         assert (started.lease_deadline, started.lease_term) == (900_000, 900_000)
         ended = move(store, started, Event.FINISH, now=5_000, exit_code=0)
         assert (ended.state, ended.ended_at, ended.exit_code) == (State.FINISHED, 5_000, 0)
         assert (ended.lease_token, ended.lease_agent, ended.lease_deadline) == (None, None, None)
         assert (ended.started_at, ended.handle, ended.attempt) == (4_000, "h1", 1)
+
+    def test_items_that_move_alike_move_together_each_by_its_own_token(self, store: Store) -> None:
+        queue, items = filled(store, 4)
+        leased = lease(store, queue, limit=3)
+        for item in leased[:2]:
+            move(store, item, Event.START)
+        tokens = {item.id: item.lease_token for item in leased}
+        tokens |= {leased[1].id: Token("t3"), items[3].id: Token("t1"), ItemId("x"): Token("t1")}
+        ends = replace(a_move(replace(leased[0], state=State.RUNNING), Event.FINISH), items=tokens)
+        ends = replace(ends, handles={item.id: f"h{item.seq}" for item in leased[:2]})
+        moved = write(store, lambda tx: tx.leases.move(ends))
+        assert [(key, one.id, one.state) for key, one in moved.items()] == [
+            (leased[0].id, leased[0].id, State.FINISHED)
+        ]
+        with store.read() as tx:
+            states = [found.state for item in items if (found := tx.items.get(item.id))]
+            handles = [found.handle for item in items if (found := tx.items.get(item.id))]
+        assert states == [State.FINISHED, State.RUNNING, State.LEASED, State.PENDING]
+        assert handles == [f"h{leased[0].seq}", None, None, None]
+        assert write(store, lambda tx: tx.leases.move(replace(ends, items={}))) == {}
 
     def test_a_failure_reads_back_as_it_was(self, store: Store) -> None:
         queue, _ = filled(store, 1)
@@ -241,7 +290,7 @@ class LeaseSuite:
         (new,) = lease(store, queue, first=2)
         old_token = Token("t1")
         for event in (Event.START, Event.FAIL, Event.REQUEUE, Event.STOP):
-            assert write(store, lambda tx, e=event: tx.leases.move(a_move(old, e))) is None  # type: ignore[misc] # bound now
+            assert write(store, lambda tx, e=event: tx.leases.move(a_move(old, e))) == {}  # type: ignore[misc] # bound now
         assert write(store, lambda tx: tx.leases.pin(old.id, old_token, a_digest(1))) is None
         assert write(store, lambda tx: tx.leases.held(old.id, old_token)) is None
         assert write(store, lambda tx: tx.leases.renew({old.id: old_token}, lease_now=5)) == []
@@ -252,7 +301,7 @@ class LeaseSuite:
         queue, _ = filled(store, 1)
         (item,) = lease(store, queue)
         write(store, lambda tx: tx.items.request_stop(item.id, by="ada", grace_s=1, now=1))
-        assert write(store, lambda tx: tx.leases.move(a_move(item, Event.START))) is None
+        assert write(store, lambda tx: tx.leases.move(a_move(item, Event.START))) == {}
         assert move(store, item, Event.STOP).state is State.STOPPED
 
     def test_a_terminal_state_never_changes(self, store: Store) -> None:
@@ -265,9 +314,9 @@ class LeaseSuite:
 
             def attack(tx: Tx, before: Item = started, end: Item = ended) -> None:
                 for again in (Event.FINISH, Event.FAIL, Event.STOP, Event.REQUEUE, Event.GIVE_UP):
-                    assert tx.leases.move(a_move(before, again)) is None
+                    assert tx.leases.move(a_move(before, again)) == {}
                 waiting = replace(end, state=State.PENDING)
-                assert tx.leases.move(a_move(waiting, Event.STOP)) is None
+                assert tx.leases.move(a_move(waiting, Event.STOP)) == {}
                 assert tx.items.request_stop(end.id, by="a", grace_s=1, now=1) is None
                 assert tx.items.amend(end.id, priority=0, rank=0) == end
                 assert tx.leases.renew({end.id: Token("t")}, lease_now=9) == []

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from shipway.builders.uv import compiled, install, locks, pythons, resolve
-from shipway.builders.uv.environments import Order, Shelf, lock
+from shipway.builders.uv import compiled, install, kept, locks, pythons, resolve
+from shipway.builders.uv.environments import Order, Shelf, lock, stamp_used
 from shipway.builders.uv.inputs import REQUIRES, Input, Kind, choose
 from shipway.builders.uv.layout import NotThin, read_layout
 from shipway.builders.uv.locks import Form, Lock
@@ -23,6 +23,8 @@ from shipway.builders.uv.pythons import Python
 from shipway.builders.uv.tool import Uv, find_uv, index_settings, uv_environment
 from shipway.builders.uv.versions import Wanted, parse
 from shipway.plugins.builder import BuildRequest, Environment, Overlay
+from shipway.plugins.errors import PermanentError
+from shipway.plugins.kept import Kept
 
 T = TypeVar("T")
 
@@ -119,7 +121,16 @@ class UvBuilder:
         env = {"SHIPWAY_RUNSIDE": str(runside), "VIRTUAL_ENV": str(environment.path)}
         if sites:
             env["SHIPWAY_OVERLAY"] = os.pathsep.join(sites)
-        return Overlay(path=(*path, environment.path / "bin"), env=env)
+        uses = (environment.path.parent, *built)
+        return Overlay(path=(*path, environment.path / "bin"), env=env, uses=uses)
+
+    def kept(self, cache: Path) -> list[Kept]:
+        """Return environments, projects that were built, packages, and leftovers."""
+        return kept.kept(cache)
+
+    def evict(self, cache: Path, gone: Kept) -> bool:
+        """Remove one of these unless it was used since or is being built."""
+        return kept.evict(cache, gone)
 
     def _plan(self, request: BuildRequest, uv: _LazyUv) -> Plan:
         """Return what to build; remembered until a file that it hangs on changes."""
@@ -182,6 +193,8 @@ class UvBuilder:
         with self._guard:
             known = self._laid.get(key)
         if known is not None and all((folder / compiled.DONE).exists() for folder in known[1]):
+            for folder in known[1]:
+                stamp_used(folder / compiled.DONE)
             return known
         places = list(plan.lock.local)
         if plan.chosen.project is not None:
@@ -190,6 +203,11 @@ class UvBuilder:
         built: list[Path] = []
         for place in dict.fromkeys(places):
             project = request.tree / place
+            if not project.exists():
+                raise PermanentError(
+                    f"the lock names {place!r}, which is not in the source: if git ignores it, "
+                    "launch with include=[its path]"
+                )
             try:
                 read_layout(project)
                 laid.append(place)
@@ -284,7 +302,7 @@ def _watch(chosen: Input, request: BuildRequest) -> Watched:
             break
     paths = [str(folder / name) for folder in sorted(folders) for name in names]
     paths += [str(request.start / word) for word in request.entry_point[:2]]
-    paths += [str(path) for path in resolve.files_of(chosen)]
+    paths += [str(path) for path in resolve.files_of(chosen, request.tree)]
     return _stamps(tuple((path, 0, 0) for path in dict.fromkeys(paths)))
 
 

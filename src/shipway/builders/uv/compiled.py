@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from shipway.builders.uv.environments import lock
+from shipway.builders.uv.environments import lock, stamp_used
 from shipway.builders.uv.tool import Uv, UvFailed, tail
 from shipway.plugins.errors import PermanentError
 
@@ -25,6 +25,7 @@ def obtain(project: Path, *, python: Path, shelf: Path, uv: Uv) -> Path:
     key = _key(project, python)
     folder = shelf / key
     if (folder / DONE).exists():
+        stamp_used(folder / DONE)
         uv.print(f"{project.name}: found as it was built before")
         return folder
     with lock(shelf / f"{key}.lock", uv.print, uv.deadline):

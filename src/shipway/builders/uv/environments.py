@@ -22,6 +22,7 @@ POLL_S = 0.02  # how soon the end of somebody else's build is noticed
 # as long, so that it never takes more than 5 % of a core however short the programs are.
 CHECK_SHARE = 20
 RETIRED_S = 7 * 86400  # a damaged environment may still be in use; after this it is not
+USED = "used"  # a file whose time is that of the last use
 USED_EVERY_S = 60.0
 
 Make = Callable[[Path], None]  # build an environment in that folder, which is its final one
@@ -89,7 +90,7 @@ class Shelf:
         took = time.monotonic() - now
         with self._guard:
             self._seen[newest] = (sealed, now + took * CHECK_SHARE)
-        _stamp_used(newest / "used")
+        stamp_used(newest / USED)
         return newest / "env"
 
     def _build(self, home: Path, order: Order) -> Path:
@@ -123,7 +124,7 @@ class Shelf:
             ),
             generation / seal.SEAL,
         )
-        _stamp_used(generation / "used")
+        stamp_used(generation / USED)
         order.print(f"environment built in {time.monotonic() - began:.1f} s")
         return env
 
@@ -135,7 +136,7 @@ class Shelf:
         last = 0
         for generation in _generations(home):
             last = max(last, int(generation.name))
-            used = generation / "used"
+            used = generation / USED
             is_whole = (generation / seal.SEAL).exists() and used.exists()
             if not is_whole or used.stat().st_mtime < time.time() - RETIRED_S:
                 shutil.rmtree(generation, ignore_errors=True)
@@ -166,6 +167,16 @@ def lock(file: Path, say: Print, deadline: float) -> Iterator[None]:
         os.close(descriptor)
 
 
+def stamp_used(file: Path) -> None:
+    """Note a use in a file's time, at most once a minute."""
+    try:
+        if time.time() - file.stat().st_mtime < USED_EVERY_S:
+            return
+    except FileNotFoundError:
+        pass
+    file.touch()
+
+
 def _generations(home: Path) -> list[Path]:
     try:
         names = [name for name in os.listdir(home) if name.isdecimal()]  # noqa: PTH208 - hot path, plain text
@@ -178,15 +189,6 @@ def _newest(home: Path) -> Path | None:
     """Return the newest generation, if it is whole; an older one was found damaged."""
     found = _generations(home)
     return found[-1] if found and (found[-1] / seal.SEAL).exists() else None
-
-
-def _stamp_used(file: Path) -> None:
-    try:
-        if time.time() - file.stat().st_mtime < USED_EVERY_S:
-            return
-    except FileNotFoundError:
-        pass
-    file.touch()
 
 
 def _tell(finding: Finding, say: Print) -> None:

@@ -184,7 +184,9 @@ def _in_folder(folder: Path, tree: Path) -> tuple[Kind | None, Path, str]:
             return kind, folder, f"{_name(folder / kind.value, tree)} is there"
     if has_project:
         content = read_toml(folder / "pyproject.toml")
-        if {"project", "build-system"} & content.keys() or "poetry" in content.get("tool", {}):
+        tool = content.get("tool", {})
+        is_workspace = "workspace" in tool.get("uv", {})
+        if {"project", "build-system"} & content.keys() or "poetry" in tool or is_workspace:
             why = f"{_name(folder / 'pyproject.toml', tree)} is there, without a lock"
             return Kind.PROJECT, root, why
     return None, folder, ""

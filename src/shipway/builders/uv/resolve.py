@@ -20,6 +20,7 @@ from shipway.builders.uv.inputs import (
     script_header,
     workspace_members,
 )
+from shipway.builders.uv.local import check_place, local_places
 from shipway.builders.uv.locks import Form, Lock
 from shipway.builders.uv.pythons import Python
 from shipway.builders.uv.tool import Uv, UvFailed, index_settings, tail, uv_environment
@@ -75,7 +76,7 @@ def memory_key(chosen: Input, request: BuildRequest, python: Python) -> str:
         index_settings(uv_environment(request.env, {})),
     ]
     digest.update(json.dumps(facts).encode())
-    for path in files_of(chosen):
+    for path in files_of(chosen, request.tree):
         data = read(path)
         digest.update(f"\n{path.relative_to(request.tree)} {len(data)}\n".encode() + data)
     return digest.hexdigest()
@@ -88,9 +89,7 @@ def resolve(chosen: Input, request: BuildRequest, python: Python, uv: Uv) -> Loc
     scratch_root.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=scratch_root) as scratch:
         try:
-            if chosen.kind is Kind.PROJECT and "project" in read_toml(
-                chosen.folder / "pyproject.toml"
-            ):
+            if chosen.kind is Kind.PROJECT and _is_uvs(chosen):
                 content = _lock_project(chosen, request, python, uv, Path(scratch))
                 lock = Lock(form=Form.UV, content=content, python=python.short)
                 return _located(lock, chosen, request, base)
@@ -98,9 +97,9 @@ def resolve(chosen: Input, request: BuildRequest, python: Python, uv: Uv) -> Loc
         except UvFailed as failed:
             assert chosen.file is not None
             name = chosen.file.relative_to(request.tree).as_posix()
+            words = tail(failed.words).replace(f"{scratch}/", "").replace(scratch, ".")
             raise PermanentError(
-                f"the dependencies of {name} could not be resolved for {python}; uv says:\n"
-                f"{tail(failed.words)}"
+                f"the dependencies of {name} could not be resolved for {python}; uv says:\n{words}"
             ) from failed
 
 
@@ -153,9 +152,9 @@ def _lock_project(
     chosen: Input, request: BuildRequest, python: Python, uv: Uv, scratch: Path
 ) -> bytes:
     content = read_toml(chosen.folder / "pyproject.toml")
-    sources = content.get("tool", {}).get("uv", {}).get("sources", {})
+    is_dynamic = content.get("project", {}).get("dynamic")
     members = workspace_members(chosen.folder, content)
-    if content["project"].get("dynamic") or "path" in str(sources) or members:
+    if is_dynamic or members or local_places(chosen, request.tree):
         # Its build backend, or that of a folder it depends on, has to be asked.
         root = _copy_tree(request.tree, scratch) / chosen.folder.relative_to(request.tree)
     else:
@@ -170,11 +169,9 @@ def _lock_project(
 def _compile(chosen: Input, request: BuildRequest, python: Python, uv: Uv, scratch: Path) -> Lock:
     assert chosen.file is not None
     folder, tree = chosen.folder, request.tree
-    texts = [read(path).decode("utf-8", "replace") for path in files_of(chosen)]
-    if chosen.kind is Kind.SCRIPT and chosen.file.with_name(f"{chosen.file.name}.lock").is_file():
-        args = ("export", "--script", chosen.file.name, "--frozen", "--no-header", "--no-annotate")
-        text = uv.run(*args, "--python", python.path, cwd=folder)
-        return Lock(form=Form.REQUIREMENTS, content=text.encode(), python=python.short)
+    if chosen.kind is Kind.SCRIPT and _has_own_lock(chosen.file):
+        return _export(chosen.file, request, python, uv, scratch)
+    texts = [read(path).decode("utf-8", "replace") for path in files_of(chosen, tree)]
     if chosen.kind is Kind.PROJECT or any(
         _LOCAL.match(line) for text in texts for line in _lines(text)
     ):
@@ -195,10 +192,42 @@ def _compile(chosen: Input, request: BuildRequest, python: Python, uv: Uv, scrat
     kept, local = _split(text, tree, folder)
     options = [line for one in texts for line in _lines(one) if _OPTION.match(line)]
     if chosen.kind is Kind.SCRIPT:
-        indexes = script_header(chosen.file).get("tool", {}).get("uv", {}).get("index", [])
-        options = [f"--extra-index-url {index['url']}" for index in indexes]
+        options = _indexes(chosen.file)
     content = "".join(f"{line}\n" for line in [*dict.fromkeys(options), *kept])
     return Lock(form=Form.REQUIREMENTS, content=content.encode(), python=python.short, local=local)
+
+
+def _is_uvs(chosen: Input) -> bool:
+    """Tell whether uv locks it as a project: it is one, or the root of a workspace."""
+    content = read_toml(chosen.folder / "pyproject.toml")
+    return "project" in content or "workspace" in content.get("tool", {}).get("uv", {})
+
+
+def _has_own_lock(script: Path) -> bool:
+    """Tell whether a script has a lock of its own, or sources that only such a lock knows."""
+    if script.with_name(f"{script.name}.lock").is_file():
+        return True
+    return bool(script_header(script).get("tool", {}).get("uv", {}).get("sources"))
+
+
+def _export(script: Path, request: BuildRequest, python: Python, uv: Uv, scratch: Path) -> Lock:
+    """Return a script's own lock as a list; made first, in a copy, where there is none."""
+    folder = script.parent
+    tree = request.tree
+    if not script.with_name(f"{script.name}.lock").is_file():
+        tree = _copy_tree(request.tree, scratch)
+        folder = tree / script.parent.relative_to(request.tree)
+        refresh = ("--refresh", "--upgrade") if request.refresh else ()
+        uv.run("lock", "--script", script.name, "--python", python.path, *refresh, cwd=folder)
+    args = ("export", "--script", script.name, "--frozen", "--no-header", "--no-annotate")
+    kept, local = _split(uv.run(*args, "--python", python.path, cwd=folder), tree, folder)
+    content = "".join(f"{line}\n" for line in [*_indexes(script), *kept])
+    return Lock(form=Form.REQUIREMENTS, content=content.encode(), python=python.short, local=local)
+
+
+def _indexes(script: Path) -> list[str]:
+    indexes = script_header(script).get("tool", {}).get("uv", {}).get("index", [])
+    return [f"--extra-index-url {index['url']}" for index in indexes]
 
 
 def _selected(chosen: Input, request: BuildRequest) -> Iterator[str]:
@@ -229,24 +258,28 @@ def _split(text: str, tree: Path, folder: Path) -> tuple[list[str], tuple[str, .
     return kept, tuple(dict.fromkeys(local))
 
 
-def files_of(chosen: Input) -> list[Path]:
+def files_of(chosen: Input, tree: Path) -> list[Path]:
     """Return the files that a resolution reads, the chosen one first."""
     if chosen.file is None:
         return []
     if chosen.kind is Kind.REQUIREMENTS:
-        return _nested(chosen.file)
+        return _nested(chosen.file, tree)
     found = [chosen.file]
+    places: list[Path] = []
     if chosen.kind is Kind.SCRIPT:
         found.append(chosen.file.with_name(f"{chosen.file.name}.lock"))
-    else:
+    elif chosen.kind is Kind.PROJECT:
         members = workspace_members(chosen.folder, read_toml(chosen.file))
-        for folder in dict.fromkeys([chosen.folder, chosen.member, *members]):
-            for pattern in ("*.toml", "*.cfg", "setup.py", "requirements*.txt"):
-                found += sorted(folder.glob(pattern))
+        places += [chosen.folder, chosen.member, *members]
+    if chosen.kind in {Kind.SCRIPT, Kind.PROJECT}:
+        places += local_places(chosen, tree)
+    for place in dict.fromkeys(places):
+        for pattern in ("*.toml", "*.cfg", "setup.py", "requirements*.txt"):
+            found += sorted(place.glob(pattern)) if place.is_dir() else [place]
     return [path for path in dict.fromkeys(found) if path.is_file()]
 
 
-def _nested(file: Path) -> list[Path]:
+def _nested(file: Path, tree: Path) -> list[Path]:
     seen: list[Path] = []
     waiting = [file]
     while waiting:
@@ -262,9 +295,8 @@ def _nested(file: Path) -> list[Path]:
                 waiting.append(path.parent / found[1])
             where = _PLACE.match(line) if _LOCAL.match(line) else None
             if where:
-                waiting += [
-                    path.parent / where[1] / name for name in ("pyproject.toml", "setup.py")
-                ]
+                place = check_place(path.parent / where[1], named=path, tree=tree)
+                waiting += [place / name for name in ("pyproject.toml", "setup.py")]
     return seen
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shipway.builders.uv.cache_lock import building
 from shipway.plugins.errors import PermanentError, TemporaryError
 from shipway.plugins.source import Print
 
@@ -147,6 +148,10 @@ class Uv:
             "UV_NO_PROGRESS": "1",
         }
         self.cache.mkdir(parents=True, exist_ok=True)
+        with building(self.cache.parent):
+            return self._run(args, cwd, env)
+
+    def _run(self, args: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
         # A group of its own, so that a deadline also ends the build backends that uv starts.
         process = subprocess.Popen(
             [str(self.binary), *args],

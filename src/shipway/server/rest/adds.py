@@ -10,13 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shipway.domain.actor import Actor
-from shipway.domain.errors import Invalid, ShipwayError
+from shipway.domain.errors import Invalid, ShipwayError, UnknownOutcome
 from shipway.domain.item import Item
 from shipway.domain.launch_spec import Draft
 from shipway.server.call import Call, call_in
 from shipway.server.rest.answers import answer, decode
 from shipway.server.rest.views import error_brief, item_brief, item_view
-from shipway.service.ports import Tx
 
 BATCH_LIMIT = 1_000  # items of one batch
 CHUNK = 50  # items that share a savepoint
@@ -40,7 +39,8 @@ async def add(request: Request) -> Response:
     call = call_in(request.scope)
     edge, actor, key = call.edge, call.actor, call.idempotency_key
     draft = Draft.from_json(decode(call.body, _DRAFT))
-    item, _ = await edge.write(lambda tx: edge.service.items.enqueue(tx, actor, draft, key=key))
+    items = edge.service.items
+    ((item, _),) = await edge.write(lambda tx: items.enqueue(tx, actor, [(draft, key)]))
     return answer(item_view(item, edge.base_url), 201)
 
 
@@ -75,30 +75,27 @@ def _prepare(value: dict[str, Any]) -> Prepared:
 
 
 async def _add_chunk(call: Call, chunk: Sequence[Prepared]) -> list[Made]:
-    """Add a chunk in one savepoint; where one is refused, each gets a savepoint of its own."""
+    """Add a chunk in one savepoint; where one is refused, each gets a savepoint of its own.
+
+    Raises `UnknownOutcome`: what may be committed is not added a second time.
+    """
     good = [entry for entry in chunk if not isinstance(entry, ShipwayError)]
-    actor = call.actor
+    edge, actor = call.edge, call.actor
     try:
-        added = await call.edge.write(lambda tx: _add_all(call, tx, actor, good))
-        results: list[Made] = list(added)
+        added = await edge.write(lambda tx: edge.service.items.enqueue(tx, actor, good))
+        results: list[Made] = [item for item, _ in added]
+    except UnknownOutcome:
+        raise
     except ShipwayError:
         results = [await _add_one(call, actor, entry) for entry in good]
     rest = iter(results)
     return [entry if isinstance(entry, ShipwayError) else next(rest) for entry in chunk]
 
 
-def _add_all(
-    call: Call, tx: Tx, actor: Actor, entries: Sequence[tuple[Draft, str | None]]
-) -> list[Item]:
-    enqueue = call.edge.service.items.enqueue
-    return [enqueue(tx, actor, draft, key=key)[0] for draft, key in entries]
-
-
 async def _add_one(call: Call, actor: Actor, entry: tuple[Draft, str | None]) -> Made:
-    draft, key = entry
     items = call.edge.service.items
     try:
-        item, _ = await call.edge.write(lambda tx: items.enqueue(tx, actor, draft, key=key))
+        ((item, _),) = await call.edge.write(lambda tx: items.enqueue(tx, actor, [entry]))
     except ShipwayError as error:
         return error
     return item

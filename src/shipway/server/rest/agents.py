@@ -7,7 +7,7 @@ from starlette.responses import Response
 from shipway.domain.agent import AgentState
 from shipway.server.call import Asked, Call
 from shipway.server.rest.answers import answer, page
-from shipway.server.rest.bodies import AgentBody
+from shipway.server.rest.bodies import AgentBody, FactsBody, GoodbyeBody
 from shipway.server.rest.views import agent_view
 
 
@@ -44,6 +44,20 @@ async def resume(call: Asked, agent_id: str) -> Response:
 async def stop(call: Asked, agent_id: str) -> Response:
     """Ask an agent to end."""
     return await _ask(call, agent_id, AgentState.STOPPING)
+
+
+async def tell(call: Asked, agent_id: str, body: FactsBody) -> Response:
+    """Take facts that change while an agent runs, such as what is left of its disk."""
+    actor, agents, facts = call.actor, call.edge.service.agents, body.facts
+    agent = await call.edge.write(lambda tx: agents.tell(tx, actor, agent_id, facts))
+    return answer(agent_view(agent))
+
+
+async def leave(call: Asked, agent_id: str, body: GoodbyeBody) -> Response:
+    """Note that an agent has ended."""
+    actor, agents, process = call.actor, call.edge.service.agents, body.process
+    agent = await call.edge.write(lambda tx: agents.leave(tx, actor, agent_id, process=process))
+    return answer(agent_view(agent))
 
 
 async def _ask(call: Call, agent_id: str, state: AgentState) -> Response:

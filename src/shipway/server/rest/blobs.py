@@ -14,17 +14,25 @@ from shipway.domain.ids import Digest
 from shipway.server.call import Asked, call_in
 from shipway.server.rest.answers import answer
 from shipway.server.rest.bodies import DigestsBody
+from shipway.service.access import own_entity
 from shipway.service.ports import Tx
 from shipway.service.stored_blobs import DIGESTS_LIMIT, check_digest
 
 PACK = struct.Struct(">32sI")  # a digest, and the length of the bytes that follow
 
 
-async def missing(call: Asked, body: DigestsBody) -> Response:
-    """Return those of the blobs that are not stored yet."""
+async def missing(call: Asked, body: DigestsBody, entity: str | None = None) -> Response:
+    """Return those of the blobs that are not stored yet for an entity, one's own unless named."""
     actor, blobs, digests = call.actor, call.edge.service.blobs, body.digests
     _check_count(digests)
-    found = await call.edge.read(lambda tx: blobs.missing(tx, actor, digests))
+
+    def look(tx: Tx) -> tuple[list[Digest], list[Digest]]:
+        missing = blobs.missing(tx, actor, digests, entity=entity)
+        return missing, blobs.aging(tx, actor, digests, entity=entity)
+
+    found, aging = await call.edge.read(look)
+    if aging:
+        found += await call.edge.write(lambda tx: blobs.touch(tx, actor, aging, entity=entity))
     return answer({"missing": list(found)})
 
 
@@ -33,9 +41,11 @@ async def put(request: Request) -> Response:
     call = call_in(request.scope)
     edge, actor, data = call.edge, call.actor, call.body
     digest = check_digest(request.path_params["digest"])
+    entity = request.query_params.get("entity")
+    own_entity(actor, entity)  # refused before a byte is stored
     await edge.run(lambda: edge.blobs.put(digest, data))
     sizes = {digest: len(data)}
-    await edge.write(lambda tx: edge.service.blobs.admit(tx, actor, sizes))
+    await edge.write(lambda tx: edge.service.blobs.admit(tx, actor, sizes, entity=entity))
     return answer({"digest": digest, "size": len(data)}, 201)
 
 
@@ -43,6 +53,8 @@ async def put_pack(request: Request) -> Response:
     """Store many small blobs: frames of digest, length and bytes."""
     call = call_in(request.scope)
     edge, actor, body = call.edge, call.actor, call.body
+    entity = request.query_params.get("entity")
+    own_entity(actor, entity)  # refused before a byte is stored
 
     def store() -> dict[Digest, int]:
         blobs = unpack(body)
@@ -50,7 +62,7 @@ async def put_pack(request: Request) -> Response:
         return {digest: len(data) for digest, data in blobs.items()}
 
     sizes = await edge.run(store)
-    await edge.write(lambda tx: edge.service.blobs.admit(tx, actor, sizes))
+    await edge.write(lambda tx: edge.service.blobs.admit(tx, actor, sizes, entity=entity))
     return answer({"stored": len(sizes)}, 201)
 
 

@@ -91,6 +91,18 @@ class AgentBody(Body):
     facts: dict[str, Any] | None = None
 
 
+class FactsBody(Body):
+    """Facts of an agent that have changed; null removes one."""
+
+    facts: dict[str, Any]
+
+
+class GoodbyeBody(Body):
+    """Which process of an agent has ended: what it gave as `facts.process`."""
+
+    process: StrictStr
+
+
 class DigestsBody(Body):
     """Names of blobs."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from shipway.domain.errors import Invalid
 from shipway.domain.ids import ItemId
 from shipway.domain.item import TERMINAL, Item, ItemEvent, State
 from shipway.server.call import Asked, Call
+from shipway.server.numbers import NUMBER_LIMIT, is_number
 from shipway.server.rest.answers import PAGE_LIMIT, answer, cursor, page, read_cursor
 from shipway.server.rest.bodies import PriorityBody, StopBody
 from shipway.server.rest.views import event_view, explanation_view, item_view
@@ -74,12 +76,13 @@ async def wait(
 ) -> Response:
     """Return an item once it started or ended, or as it is at the limit."""
     enough = PAST_GATE if until == "started" else TERMINAL
-    end = time.monotonic() + timeout_s
+    seconds = asyncio.get_running_loop().time
+    end = seconds() + timeout_s
     edge = call.edge
     with edge.item_waits.watch(ItemId(item_id)) as watch:
         while True:
             item = await _get(call, item_id)
-            left = end - time.monotonic()
+            left = end - seconds()
             is_over = left <= 0 or edge.is_closing
             if item.state in enough or item.deleted_at is not None or is_over:
                 return answer(item_view(item, edge.base_url))
@@ -87,13 +90,20 @@ async def wait(
 
 
 async def events(
-    call: Asked, request: Request, item_id: str, after: Annotated[int, Query(ge=0)] = 0
+    call: Asked,
+    request: Request,
+    item_id: str,
+    after: Annotated[int, Query(ge=0, le=NUMBER_LIMIT)] = 0,
 ) -> Response:
     """Return what happened to an item, as a list or as a stream of events."""
     if "text/event-stream" in request.headers.get("accept", ""):
         last = request.headers.get("last-event-id") or str(after)
-        if not last.isdigit():
-            raise Invalid("Last-Event-ID must be a number", field="Last-Event-ID", value=last)
+        if not is_number(last):
+            raise Invalid(
+                f"Last-Event-ID {last[:80]!r} is not a whole number from 0 to {NUMBER_LIMIT}",
+                field="Last-Event-ID",
+                value=last,
+            )
         await _get(call, item_id)
         return stream(call, _events(call, item_id, int(last)))
     found = await _events_after(call, item_id, after)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -14,22 +17,20 @@ from shipway.domain.agent import Agent, AgentState
 from shipway.domain.errors import Invalid
 from shipway.domain.ids import AgentId, ItemId, Token
 from shipway.domain.item import Event, Failure, FailureClass, Stage
+from shipway.domain.json_value import plain_mapping
 from shipway.server.call import Call, call_in
 from shipway.server.polls import Poll
 from shipway.server.protocol import LINE, LimitedProtocol
 from shipway.server.rest.answers import answer, decode
 from shipway.server.rest.views import item_view
 from shipway.server.settings import POLL_LIMIT_S
-from shipway.service.leases import (
-    UNSTARTED_TERM_MS,
-    LeaseAnswer,
-    LeaseAsk,
-    Report,
-    ReportResult,
-    StopAsk,
-)
+from shipway.service.leases import UNSTARTED_TERM_MS, LeaseAnswer, LeaseAsk, Starts, StopAsk
 from shipway.service.ports import Tx
+from shipway.service.reports import Report, ReportResult
 from shipway.service.stored_blobs import check_digest
+
+TRUST_S = 0.5  # with KEY_CACHE_S still below the five seconds in which a revoked key works
+SOURCES_LIMIT = 8  # that an agent may name as ready
 
 
 class HeldBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -63,6 +64,13 @@ class ReportBody(msgspec.Struct, forbid_unknown_fields=True):
     at: int = 0
 
 
+class StartsBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What the agent would start at once: its leases pass the start gate as they are made."""
+
+    limit: Annotated[int, msgspec.Meta(ge=0)]
+    sources: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=SOURCES_LIMIT)]
+
+
 class LeasesBody(msgspec.Struct, forbid_unknown_fields=True):
     """An agent's call for work, with its reports."""
 
@@ -70,7 +78,9 @@ class LeasesBody(msgspec.Struct, forbid_unknown_fields=True):
     limit: int = 1
     wait_s: float = 0.0
     used_slots: int = 0
+    starts: StartsBody | None = None
     held: list[HeldBody] | None = None
+    whole: bool = False
     reports: list[ReportBody] = []
 
 
@@ -104,7 +114,20 @@ _PIN = msgspec.json.Decoder(PinBody)
 async def lease(request: Request) -> Response:
     """Lease items; waits for work or stops unless it carried reports."""
     call = call_in(request.scope)
-    body = decode(call.body, _LEASES)
+    ask, wait_s = read_ask(call.body)
+    mark = call.edge.polls.mark()
+    got, agent = await call.edge.write(_work(call, ask))
+    is_final = bool(ask.reports) or wait_s == 0 or ask.held is not None
+    if not is_final and not _has_news(call, ask.agent, got) and not call.edge.polls.is_closed:
+        again = replace(ask, held=None)
+        line = request.scope[LINE]
+        got = await hold(call, line, again, got, agent=agent, wait_s=wait_s, mark=mark)
+    return answer(_answer(call, got))
+
+
+def read_ask(text: bytes) -> tuple[LeaseAsk, float]:
+    """Read a call for work, and for how many seconds it waits."""
+    body = decode(text, _LEASES)
     if body.limit < 0 or not 0 <= body.wait_s <= POLL_LIMIT_S:
         raise Invalid(
             f"limit must be 0 or more and wait_s from 0 to {POLL_LIMIT_S:g}", field="wait_s"
@@ -113,17 +136,12 @@ async def lease(request: Request) -> Response:
         agent=AgentId(body.agent),
         limit=body.limit,
         used_slots=body.used_slots,
+        starts=None if body.starts is None else _starts(body.starts),
         held=None if body.held is None else _held(body.held),
+        is_whole=body.whole,
         reports=[_report(report) for report in body.reports],
     )
-    mark = call.edge.polls.mark()
-    got, agent = await _ask(call, ask)
-    is_final = bool(ask.reports) or body.wait_s == 0 or body.held is not None
-    if not is_final and not _has_news(call, ask.agent, got) and not call.edge.polls.is_closed:
-        again = LeaseAsk(agent=ask.agent, limit=ask.limit, used_slots=ask.used_slots)
-        line = request.scope[LINE]
-        got = await _wait(call, line, again, got, agent=agent, wait_s=body.wait_s, mark=mark)
-    return answer(_answer(call, got))
+    return ask, body.wait_s
 
 
 async def renew(request: Request) -> Response:
@@ -160,33 +178,47 @@ async def pin(request: Request) -> Response:
     return answer(item_view(item, call.edge.base_url))
 
 
-async def _ask(call: Call, ask: LeaseAsk) -> tuple[LeaseAnswer, Agent]:
+def _work(
+    call: Call, ask: LeaseAsk, *, trusted_until: float = math.inf
+) -> Callable[[Tx], tuple[LeaseAnswer, Agent]]:
+    """Return a call for work as one transaction; later than so its key is looked up again."""
     actor, service = call.actor, call.edge.service
 
     def work(tx: Tx) -> tuple[LeaseAnswer, Agent]:
+        if time.monotonic() >= trusted_until:
+            service.keys.check(tx, actor)
         return service.leases.lease(tx, actor, ask), service.agents.get(tx, actor, ask.agent)
 
-    return await call.edge.write(work)
+    return work
 
 
-async def _wait(
+async def hold(
     call: Call, line: LimitedProtocol, ask: LeaseAsk, got: LeaseAnswer, *, agent: Agent,
     wait_s: float, mark: int,
 ) -> LeaseAnswer:  # fmt: skip
     """Hold a poll open: no thread, no transaction, only an entry in the line of its group."""
     polls = call.edge.polls
-    until = time.monotonic() + wait_s
+    seconds = asyncio.get_running_loop().time
+    until = seconds() + wait_s
     wants_work = ask.limit > 0 and agent.state is AgentState.ACTIVE
-    poll = polls.add(agent, wants_work=wants_work, since=mark)
+    work = _work(call, ask, trusted_until=time.monotonic() + TRUST_S)
+    poll = polls.add(agent, work, wants_work=wants_work, since=mark)
     del agent  # four thousand of these wait at once
     line.when_gone(poll.leave)
     try:
         while True:
-            is_hinted = await poll.watch.wait(until - time.monotonic())
-            if poll.is_gone or not is_hinted:  # nothing may be leased to somebody who left
+            is_hinted = await poll.watch.wait(until - seconds())
+            claim = polls.leave(poll)
+            if claim is not None:
+                got, _ = await call.edge.claimed(claim)
+            elif poll.is_gone or not is_hinted:  # nothing may be leased to somebody who left
                 return got
-            got, _ = await _ask(call, ask)
-            is_over = poll.is_urgent or polls.is_closed or time.monotonic() >= until
+            else:
+                got, _ = await call.edge.write(work)
+            if poll.is_gone:
+                await _give_back(call, ask.agent, got)
+                return got
+            is_over = poll.is_urgent or polls.is_closed or seconds() >= until
             if _has_news(call, ask.agent, got) or is_over:
                 _pass_on(call, poll, got)
                 return got
@@ -194,6 +226,16 @@ async def _wait(
     finally:
         line.when_gone(None)
         polls.remove(poll)
+
+
+async def _give_back(call: Call, agent: AgentId, got: LeaseAnswer) -> None:
+    """Give leases back whose agent left while they were made."""
+    reports = [
+        Report(item=grant.item.id, token=grant.token, event=Event.REQUEUE) for grant in got.leases
+    ]
+    if reports:
+        leases, actor = call.edge.service.leases, call.actor
+        await call.edge.write(lambda tx: leases.report(tx, actor, agent, reports))
 
 
 def _pass_on(call: Call, poll: Poll, got: LeaseAnswer) -> None:
@@ -204,10 +246,11 @@ def _pass_on(call: Call, poll: Poll, got: LeaseAnswer) -> None:
 
 
 def _has_news(call: Call, agent: AgentId, got: LeaseAnswer) -> bool:
-    """Tell whether an answer is worth giving now; a stop just told of is no news."""
-    stops = frozenset((stop.item, stop.token) for stop in got.stops)
-    has_stops = call.edge.polls.is_news(agent, stops)
-    return bool(has_stops or got.leases or got.results or got.lost)
+    """Tell whether an answer is worth giving now; what was just asked is no news."""
+    stops = {(stop.item, stop.token) for stop in got.stops}
+    doubts = {(doubt.item, doubt.token) for doubt in got.doubts}
+    has_asks = call.edge.polls.is_news(agent, frozenset(stops | doubts))
+    return bool(has_asks or got.leases or got.results or got.lost)
 
 
 def _answer(call: Call, got: LeaseAnswer) -> dict[str, Any]:
@@ -220,6 +263,7 @@ def _answer(call: Call, got: LeaseAnswer) -> dict[str, Any]:
                 "token": grant.token,
                 "attempt": grant.item.attempt,
                 "term_ms": grant.term_ms,
+                "started": grant.is_started,
                 "item_json": item_view(grant.item, base_url),
                 "job_key": grant.job_key,
                 "server_time": now,
@@ -228,6 +272,9 @@ def _answer(call: Call, got: LeaseAnswer) -> dict[str, Any]:
         ],
         "results": [_result(result) for result in got.results],
         "stops": [_stop(stop) for stop in got.stops],
+        "doubts": [
+            {"item": one.item, "attempt": one.attempt, "token": one.token} for one in got.doubts
+        ],
         "lost": list(got.lost),
         "drain": got.is_draining,
         "stop": got.is_stopping,
@@ -250,6 +297,14 @@ def _result(result: ReportResult) -> dict[str, Any]:
 
 def _stop(stop: StopAsk) -> dict[str, Any]:
     return {"item": stop.item, "token": stop.token, "grace_s": stop.grace_s}
+
+
+def _starts(body: StartsBody) -> Starts:
+    sources = [
+        plain_mapping(source, f"starts.sources[{place}]")
+        for place, source in enumerate(body.sources)
+    ]
+    return Starts(limit=body.limit, sources=sources)
 
 
 def _held(leases: Sequence[HeldBody]) -> dict[ItemId, Token]:

@@ -17,6 +17,7 @@ from shipway.domain.ids import Digest, ItemId
 from shipway.server.call import Asked, Call, call_in
 from shipway.server.log_bytes import inflate
 from shipway.server.log_stream import LOOK_AGAIN_S, Mark, Watched, follow
+from shipway.server.numbers import NUMBER_LIMIT, is_number
 from shipway.server.rest.answers import answer
 from shipway.server.settings import POLL_LIMIT_S
 from shipway.server.sse import stream
@@ -59,8 +60,8 @@ async def read(  # noqa: PLR0917 - FastAPI reads the query from the signature
     request: Request,
     item_id: str,
     name: str = "program",
-    attempt: Annotated[int | None, Query(ge=1)] = None,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    attempt: Annotated[int | None, Query(ge=1, le=NUMBER_LIMIT)] = None,
+    offset: Annotated[int, Query(ge=0, le=NUMBER_LIMIT)] = 0,
     limit: Annotated[int, Query(ge=1, le=READ_LIMIT)] = 1 << 20,
     wait_s: Annotated[float, Query(ge=0, le=POLL_LIMIT_S)] = 0.0,
 ) -> Response:
@@ -115,8 +116,12 @@ def _chunk(call: Call, request: Request) -> tuple[LogChunk, bytes]:
 
 
 def _number(text: str | None, field: str) -> int:
-    if text is None or not text.isascii() or not text.isdigit() or len(text) > 16:
-        raise Invalid(f"{field} must be a number of 0 or more", field=field, value=text)
+    if text is None or not is_number(text):
+        raise Invalid(
+            f"{field} must be a whole number from 0 to {NUMBER_LIMIT}, not {text!r}",
+            field=field,
+            value=text,
+        )
     return int(text)
 
 

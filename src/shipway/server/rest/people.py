@@ -87,6 +87,7 @@ async def me(call: Asked) -> Response:
             "server_version": __version__,
             "protocol": PROTOCOL,
             "base_url": call.edge.base_url,
+            "is_short_of_disk": call.edge.service.space.short is not None,
         }
     )
 

@@ -207,6 +207,10 @@ def _agent_routes() -> Sequence[Route]:
               summary="Let a draining agent take work again"),
         Route(method="POST", path=one + "/stop", handler=agents.stop, roles=AGENTS,
               summary="Ask an agent to end"),
+        Route(method="POST", path=one + "/facts", handler=agents.tell, roles=AGENTS,
+              summary="Change facts of an agent"),
+        Route(method="POST", path=one + "/goodbye", handler=agents.leave, roles=AGENTS,
+              summary="Say that an agent has ended"),
     )  # fmt: skip
 
 

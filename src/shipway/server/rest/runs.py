@@ -11,6 +11,7 @@ from starlette.responses import Response
 from shipway.domain.errors import NotFound
 from shipway.domain.run import RunFile
 from shipway.server.call import Asked, Call
+from shipway.server.numbers import NUMBER_LIMIT
 from shipway.server.rest.answers import (
     PAGE_LIMIT,
     answer,
@@ -54,7 +55,7 @@ async def history(  # noqa: PLR0917 - FastAPI reads the query from the signature
     entity: str,
     project: str,
     run_id: str,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, le=NUMBER_LIMIT)] = 0,
     limit: Annotated[int, Query(ge=1, le=HISTORY_LIMIT)] = 1_000,
 ) -> Response:
     """Return rows of a run's history; `next` is what to pass as `after`."""
