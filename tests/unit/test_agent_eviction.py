@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shipway.agent.bounds import WASTE_S, YOUNG_S
@@ -56,6 +56,7 @@ def test_what_is_linked_twice_counts_once_and_frees_only_with_the_last() -> None
     assert (first.bytes, second.bytes) == (1, 100)
 
 
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(

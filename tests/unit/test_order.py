@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shipway.domain.order import BIG_ORDER, LOOK, PACKED, Command, Order
@@ -34,6 +34,7 @@ def texts(values: list[bytes] | list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("form", [JSON, PACKED])
+@settings(max_examples=40)
 @given(argv=st.lists(TEXTS, min_size=1), env=st.dictionaries(TEXTS, TEXTS))
 def test_order_comes_back_as_it_was(form: int, argv: list[str], env: dict[str, str]) -> None:
     found = Command.from_bytes(an_order(tuple(argv), env).to_bytes(form))
@@ -46,6 +47,7 @@ def test_order_comes_back_as_it_was(form: int, argv: list[str], env: dict[str, s
 
 
 @pytest.mark.parametrize("form", [JSON, PACKED])
+@settings(max_examples=40)
 def test_order_keeps_bytes_that_are_no_text(form: int) -> None:
     argv = (b"\xff\xfe".decode("utf-8", "surrogateescape"),)
     assert texts(Command.from_bytes(an_order(argv).to_bytes(form)).argv) == [*argv]
