@@ -47,7 +47,6 @@ def test_order_comes_back_as_it_was(form: int, argv: list[str], env: dict[str, s
 
 
 @pytest.mark.parametrize("form", [JSON, PACKED])
-@settings(max_examples=40)
 def test_order_keeps_bytes_that_are_no_text(form: int) -> None:
     argv = (b"\xff\xfe".decode("utf-8", "surrogateescape"),)
     assert texts(Command.from_bytes(an_order(argv).to_bytes(form)).argv) == [*argv]
