@@ -60,9 +60,11 @@ class Place:
         return out
 
     def records(self) -> list[dict[str, Any]]:
-        text = (self.folder / "records.jsonl").read_text()
-        assert text.endswith("\n")
-        return [json.loads(line) for line in text.splitlines()]
+        whole, _, torn = (self.folder / "records.jsonl").read_text().rpartition("\n")
+        assert not torn or any(
+            one.returncode == -signal.SIGKILL or one.poll() is not None for one in self.started
+        )
+        return [json.loads(line) for line in whole.splitlines()]
 
     def rows(self) -> list[dict[str, Any]]:
         return [one["values"] for one in self.records() if one["kind"] == "history"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shipway.domain.ids import ItemId, Token
-from shipway.domain.item import Event, State
+from shipway.domain.item import Event, Failure, FailureClass, Stage, State
 from shipway.service.leases import Grant, Starts
 from tests.unit.conftest import SOURCE, World
 
@@ -39,6 +39,15 @@ def test_an_item_started_with_a_lease_that_never_came_is_given_back_when_asked(
     assert world.report(doubt.item, doubt.token, Event.REQUEUE).ok
     (again,) = world.lease(starts=STARTS).leases
     assert (again.item.id, again.item.attempt, again.item.lost_count) == (lost.item.id, 2, 0)
+
+
+def test_what_fails_at_build_never_started_though_it_passed_the_gate(world: World) -> None:
+    grant = started(world)
+    assert world.item(grant.item.id).started_at is not None
+    failure = Failure(stage=Stage.BUILD, failure_class=FailureClass.BUILD, reason="no such Python")
+    assert world.report(grant.item.id, grant.token, Event.FAIL, failure=failure).ok
+    ended = world.item(grant.item.id)
+    assert (ended.state, ended.started_at) == (State.FAILED, None)
 
 
 def test_what_was_renewed_is_not_asked_about(world: World) -> None:

@@ -73,6 +73,9 @@ class Stage(StrEnum):
     RUN = "run"  # the program
 
 
+BEFORE_START = frozenset({Stage.SOURCE, Stage.BUILD})  # no program began, also past the gate
+
+
 class FailureClass(StrEnum):
     """What kind of failure ended an item."""
 

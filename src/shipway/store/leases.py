@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from shipway.domain.ids import AgentId, Digest, ItemId, Token
-from shipway.domain.item import HELD, TERMINAL, Event, Item, State, after
+from shipway.domain.item import BEFORE_START, HELD, TERMINAL, Event, Item, State, after
 from shipway.domain.lease import LeaseQuery, Move, Moved
 from shipway.store.rows import check_text, failure_json, to_item, to_moved
 from shipway.store.session import Row, Session
@@ -69,6 +69,7 @@ class Leases:
                 "is_start": move.event is Event.START,
                 "unless_stopped": move.unless_stopped or move.event is Event.START,
                 "is_requeue": move.event is Event.REQUEUE,
+                "is_before_start": move.failure is not None and move.failure.stage in BEFORE_START,
                 "is_end": move.after in TERMINAL,
                 "lease_now": move.lease_now,
                 "handles": json.dumps(dict(move.handles)),

@@ -236,7 +236,7 @@ SET
     leased_at = CASE WHEN :is_requeue THEN NULL ELSE leased_at END,
     started_at = CASE
         WHEN :is_start THEN :now
-        WHEN :is_requeue THEN NULL
+        WHEN :is_requeue OR :is_before_start THEN NULL
         ELSE started_at
     END,
     ended_at = CASE WHEN :is_end THEN :now END,

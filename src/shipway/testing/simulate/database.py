@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,8 +24,22 @@ DRAIN_MS = (0.0, 4.0)  # until the writer takes what waits
 SYNC_MS = (5.0, 60.0)  # the same on a busy disk
 BUSY = 0.05  # how often that is
 
-# The leases that the present request speaks for; None for one that needs no lease.
-TOKENS: ContextVar[frozenset[str] | None] = ContextVar("tokens", default=None)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """The leases that a request speaks for."""
+
+    tokens: frozenset[str]
+    agent: str
+    since: float  # when it came: what it leased itself since then it may give back
+
+    def covers(self, row: Row, made_at: float) -> bool:
+        """Tell whether it may change an item that is leased like this."""
+        return row.token in self.tokens or (row.agent == self.agent and made_at >= self.since)
+
+
+# What the present request speaks for; None for one that needs no lease.
+SPOKEN: ContextVar[Spoken | None] = ContextVar("spoken", default=None)
 
 
 class Witness:
@@ -34,34 +49,35 @@ class Witness:
         self._history = history
         self.rows: dict[str, Row] = {}
         self._logs: Logs = {}
+        self._made: dict[str, float] = {}  # when each token was
 
-    def look(self, who: str, table: Table, tokens: frozenset[str] | None) -> None:
+    def look(self, who: str, table: Table, spoken: Spoken | None) -> None:
         """Write down what a request changed, and what of it it had no token for."""
         rows, logs = table.items(), table.logs()
         if rows != self.rows:
             for item, row in rows.items():
                 before = self.rows.get(item)
                 if before != row:
-                    self._changed(who, before, row, tokens)
+                    self._changed(who, before, row, spoken)
         if logs != self._logs:
             for (item, attempt, name), size in logs.items():
                 if self._logs.get((item, attempt, name)) != size:
                     self._history.note(who, What.LOG, item, attempt, name=name, size=size)
                     row = rows[item]
-                    if tokens is not None and (row.attempt != attempt or row.token not in tokens):
+                    is_own = spoken is None or row.token in spoken.tokens
+                    if not is_own or (spoken is not None and row.attempt != attempt):
                         self._history.note(who, What.STALE, item, attempt, change=f"log {name}")
         self.rows, self._logs = rows, logs
 
-    def _changed(
-        self, who: str, before: Row | None, row: Row, tokens: frozenset[str] | None
-    ) -> None:
-        is_own = before is not None and tokens is not None and before.token in tokens
+    def _changed(self, who: str, before: Row | None, row: Row, spoken: Spoken | None) -> None:
+        if row.token is not None:
+            self._made.setdefault(row.token, self._history.now())
+        made_at = self._made.get((before and before.token) or "", 0.0)
+        is_own = before is not None and spoken is not None and spoken.covers(before, made_at)
         self._history.note(
             who, What.ROW, row.id, row.attempt, before=before, row=row, is_own=is_own
         )
-        if before is None or before.token is None or tokens is None:
-            return
-        if before.token not in tokens:
+        if before is not None and before.token is not None and spoken is not None and not is_own:
             change = f"{before.state} to {row.state}"
             self._history.note(who, What.STALE, row.id, before.attempt, change=change)
 
@@ -91,7 +107,7 @@ class Database:
 
     def write(self, work: Callable[[Tx], T]) -> Future[T]:
         """Queue work; chance says when it is taken, and with what else."""
-        future: Future[T] = self._store.write(self._watched(work, TOKENS.get()))
+        future: Future[T] = self._store.write(self._watched(work, SPOKEN.get()))
         self._waiting.append(future)
         self._come()
         return future
@@ -128,10 +144,10 @@ class Database:
             future.cancel()
         self._store.close()
 
-    def _watched(self, work: Callable[[Tx], T], tokens: frozenset[str] | None) -> Callable[[Tx], T]:
+    def _watched(self, work: Callable[[Tx], T], spoken: Spoken | None) -> Callable[[Tx], T]:
         def watched(tx: Tx) -> T:
             result = work(tx)
-            self._witness.look(self._node.name, self._table, tokens)
+            self._witness.look(self._node.name, self._table, spoken)
             return result
 
         return watched

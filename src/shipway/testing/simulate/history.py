@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -67,14 +67,14 @@ class Happening:
 class History:
     """Everything in its order."""
 
-    def __init__(self, now: Any) -> None:
-        self._now = now
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
         self.happenings: list[Happening] = []
 
     def note(self, who: str, what: What, item: str = "", attempt: int = 0, **data: Any) -> None:
         """Write down what happens now."""
         self.happenings.append(
-            Happening(at=self._now(), who=who, what=what, item=item, attempt=attempt, data=data)
+            Happening(at=self.now(), who=who, what=what, item=item, attempt=attempt, data=data)
         )
 
     def of(self, *kinds: What) -> Iterator[Happening]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shipway.domain.actor import Actor, Role
 from shipway.domain.errors import NotFound
-from shipway.domain.ids import Digest, KeyId, UserName
+from shipway.domain.ids import KEY_SECRET_LENGTH, Digest, KeyId, UserName
 from shipway.schemas import check, shipped
 from shipway.service.ports import Tx
 from shipway.service.wiring import Service
@@ -109,6 +109,7 @@ def _people(tx: Tx) -> None:
     key = service.keys.bootstrap(tx, "root")
     root = service.keys.authenticate(tx, key)
     service.keys.create_user(tx, root, name="ann", role=Role.MEMBER.value)
+    service.keys.adopt(tx, ANN.user, f"sw_{ANN.key_id}-{'0' * KEY_SECRET_LENGTH}")
     settings = {"lost_after_s": LOST_AFTER_S, "max_attempts": MAX_ATTEMPTS}
     queues = service.queues
     queues.update(tx, ANN, queues.named(tx, ANN, ONCE), settings)

@@ -20,7 +20,7 @@ from shipway.server.gate import Gate
 from shipway.server.polls import LeasePolls
 from shipway.server.settings import Settings
 from shipway.service.wiring import Service
-from shipway.testing.simulate.database import TOKENS, Database, Witness
+from shipway.testing.simulate.database import SPOKEN, Database, Spoken, Witness
 from shipway.testing.simulate.event_loop import NodeLoop
 from shipway.testing.simulate.history import History, What
 from shipway.testing.simulate.memory import BlobsInMemory
@@ -105,7 +105,7 @@ class ServerNode:
         self._edge = edge
 
     async def _serve(self, edge: Edge, call: Call, line: Line, answer: Answer) -> None:
-        TOKENS.set(tokens_of(call))
+        SPOKEN.set(self._spoken(call))
         stopped = {id for id, row in self._witness.rows.items() if row.stop_requested_at}
         try:
             response = await dispatch(edge, call, line)
@@ -118,6 +118,13 @@ class ServerNode:
         else:
             self._watch_gate(value, stopped)
             answer(value, None)
+
+    def _spoken(self, call: Call) -> Spoken | None:
+        tokens = tokens_of(call)
+        if tokens is None:
+            return None
+        agent = str(call.body.get("agent", ""))
+        return Spoken(tokens=tokens, agent=agent, since=self.node.kernel.now)
 
     def _watch_gate(self, value: Any, stopped: set[str]) -> None:
         """Write down each yes of the gate to what was stopped before it was asked."""
