@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shipway.domain.attempt import Cause
-from tests.support.supervised import PROGRAMS, PYTHON, Stage
+from tests.support.supervised import LONELY, PROGRAMS, PYTHON, Stage
 
 ZOO = (*PYTHON, str(PROGRAMS / "zoo.py"))
 LEASE_S = 0.5
@@ -37,7 +37,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 def agent_process(stage: Stage, *argv: str, lease_s: float) -> Iterator[subprocess.Popen[bytes]]:
     """Run an agent of its own with one program that runs; it is gone after the block."""
     (stage.root / "attempts").mkdir(exist_ok=True)
-    fields = [str(stage.root), "lonely.1", str(int(lease_s * 1000)), "0.5", stage.base_url]
+    fields = [str(stage.root), LONELY, str(int(lease_s * 1000)), "0.5", stage.base_url]
     agent = subprocess.Popen(
         [sys.executable, str(PROGRAMS / "lonely_agent.py"), *fields, *argv],
         stdout=subprocess.PIPE,
@@ -70,7 +70,7 @@ def test_a_program_ends_at_its_deadline_though_agent_and_slot_are_frozen(stage: 
         os.kill(slot, signal.SIGSTOP)
         stage.until(lambda: not programs(stage, agent), limit_s=END_S)
     (status,) = stage.open()
-    ending = status.ending or stage.ended("lonely.1")  # its burial may still be on its way
+    ending = status.ending or stage.ended(LONELY)  # its burial may still be on its way
     assert ending.cause is Cause.SUPERVISOR
 
 

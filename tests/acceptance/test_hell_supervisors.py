@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from shipway.cli.supervisor import end_supervisors, is_supervised
 from shipway.domain.attempt import Cause, Phase
+from shipway.runners.local_guardian import is_locked
 from shipway.runners.local_machine import boot_ms, is_process
 from tests.support.supervised import PROGRAMS, PYTHON, Stage
 
@@ -132,6 +134,23 @@ def test_a_killed_slot_leaves_whole_frames_of_what_its_program_printed(stage: St
     kept = stage.output(handle)
     assert kept == (b"here\n" + b"y" * (64 << 20))[: len(kept)]
     assert ending.log_size > len(stage.log(handle))
+
+
+def test_what_a_dead_guardian_left_counts_until_it_has_gone(stage: Stage) -> None:
+    """Neither a purge nor a tidying may take the folders of a program that goes on."""
+    handle = stage.creature("ignore_term")
+    stage.runner.close()
+    os.kill(stage.guardian(), signal.SIGKILL)
+    stage.until(lambda: not is_locked(stage.root / "supervisor"))
+    assert is_supervised(stage.root)
+    stage.open()
+    stage.runner.stop(handle, grace_s=GRACE_S, cause="stop")
+    stage.ended(handle)
+    stage.runner.close()
+    end_supervisors(stage.root)
+    assert stage.supervisors() == []
+    assert not is_supervised(stage.root)
+    stage.open()
 
 
 @pytest.mark.long

@@ -16,7 +16,7 @@ import pytest
 from shipway.domain.attempt import Cause, Phase
 from shipway.domain.spool import Note, NoteKind
 from shipway.runners.local_machine import boot_ms
-from tests.support.supervised import PROGRAMS, PYTHON, Stage
+from tests.support.supervised import LONELY, PROGRAMS, PYTHON, Stage
 
 SHELL = ("/bin/sh", "-c")
 
@@ -33,7 +33,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 def lonely_agent(stage: Stage, *argv: str, lease_s: float = 60) -> subprocess.Popen[bytes]:
     """Start an agent process with one program; return once that runs."""
     (stage.root / "attempts").mkdir(exist_ok=True)
-    fields = [str(stage.root), "lonely.1", str(int(lease_s * 1000)), "0.5", stage.base_url]
+    fields = [str(stage.root), LONELY, str(int(lease_s * 1000)), "0.5", stage.base_url]
     agent = subprocess.Popen(
         [sys.executable, str(PROGRAMS / "lonely_agent.py"), *fields, *argv],
         stdout=subprocess.PIPE,
@@ -57,10 +57,10 @@ def test_killed_agent_ends_nothing_and_its_result_is_found(stage: Stage) -> None
     kill(agent)
     time.sleep(1)
     (status,) = stage.open()
-    assert (status.handle, status.token) == ("lonely.1", "token-of-the-lonely")
-    ending = status.ending or stage.ended("lonely.1")
+    assert (status.handle, status.token) == (LONELY, "token-of-the-lonely")
+    ending = status.ending or stage.ended(LONELY)
     assert (ending.cause, ending.exit_code) == (Cause.EXIT, 4)
-    assert stage.output("lonely.1") == b"begin\nend\n"
+    assert stage.output(LONELY) == b"begin\nend\n"
 
 
 def test_live_program_is_adopted_again(stage: Stage) -> None:
@@ -68,9 +68,9 @@ def test_live_program_is_adopted_again(stage: Stage) -> None:
     kill(agent)
     (status,) = stage.open()
     assert (status.phase, status.token) == (Phase.RUNNING, "token-of-the-lonely")
-    assert stage.output("lonely.1") == b"begin\n"
-    stage.runner.stop("lonely.1", grace_s=5, cause="stop")
-    assert stage.ended("lonely.1").cause is Cause.STOP
+    assert stage.output(LONELY) == b"begin\n"
+    stage.runner.stop(LONELY, grace_s=5, cause="stop")
+    assert stage.ended(LONELY).cause is Cause.STOP
 
 
 def test_deadline_goes_on_without_an_agent(stage: Stage) -> None:
@@ -79,18 +79,18 @@ def test_deadline_goes_on_without_an_agent(stage: Stage) -> None:
     kill(agent)
     stage.until(lambda: not stage.survivors(), limit_s=13)
     (status,) = stage.open()
-    assert (status.ending or stage.ended("lonely.1")).cause is Cause.LEASE
+    assert (status.ending or stage.ended(LONELY)).cause is Cause.LEASE
 
 
 def test_adopted_attempt_is_not_started_again(stage: Stage) -> None:
     agent = lonely_agent(stage, *SHELL, "echo begin; exec sleep 100")
     kill(agent)
     stage.open()
-    folder = stage.root / "attempts" / "lonely.1"
-    stage.start(*SHELL, "echo twice", item="lonely", folder=folder, cwd=folder)
-    stage.runner.stop("lonely.1", grace_s=5, cause="stop")
-    stage.ended("lonely.1")
-    assert stage.output("lonely.1") == b"begin\n"
+    folder = stage.root / "attempts" / LONELY
+    stage.start(*SHELL, "echo twice", item=LONELY.removesuffix(".1"), folder=folder, cwd=folder)
+    stage.runner.stop(LONELY, grace_s=5, cause="stop")
+    stage.ended(LONELY)
+    assert stage.output(LONELY) == b"begin\n"
 
 
 def test_order_never_taken_may_be_given_again(stage: Stage) -> None:
@@ -166,7 +166,7 @@ def test_guardian_and_slots_killed_together_are_swept(stage: Stage) -> None:
 
 def test_everything_killed_is_swept_by_the_next_agent(stage: Stage) -> None:
     agent = lonely_agent(stage, *PYTHON, str(PROGRAMS / "zoo.py"), "tree", stage.token)
-    spool = stage.root / "attempts" / "lonely.1"
+    spool = stage.root / "attempts" / LONELY
     stage.until(lambda: any(b"here\n" in file.read_bytes() for file in spool.glob("log.*")))
     kill(agent)
     kill_supervisors(stage)
@@ -175,7 +175,7 @@ def test_everything_killed_is_swept_by_the_next_agent(stage: Stage) -> None:
     assert status.ending is not None
     assert status.ending.cause is Cause.SUPERVISOR
     assert stage.survivors() == []
-    assert stage.output("lonely.1") == b"here\n"
+    assert stage.output(LONELY) == b"here\n"
 
 
 def kill_supervisors(stage: Stage) -> None:

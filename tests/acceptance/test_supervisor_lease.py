@@ -15,9 +15,10 @@ import pytest
 from shipway.domain.attempt import Cause, Phase
 from shipway.domain.spool import Seat, Word
 from shipway.runners.local_machine import boot_ms
-from tests.support.supervised import Stage
+from tests.support.supervised import ITEM, Stage
 
 SLEEP = ("/bin/sleep", "100")
+FIRST_ITEM = f"{ITEM}0001"
 OOM_LIMIT = 192 << 20
 
 
@@ -79,7 +80,7 @@ def stage(tmp_path: Path, server: LeaseServer) -> Iterator[Stage]:
 
 
 def renewed(term_ms: int) -> dict[str, Any]:
-    return {"renewed": [{"item": "item0001", "term_ms": term_ms}], "lost": [], "stops": []}
+    return {"renewed": [{"item": FIRST_ITEM, "term_ms": term_ms}], "lost": [], "stops": []}
 
 
 def test_frozen_program_goes_on_when_the_server_says_so(stage: Stage, server: LeaseServer) -> None:
@@ -91,7 +92,7 @@ def test_frozen_program_goes_on_when_the_server_says_so(stage: Stage, server: Le
     stage.until(lambda: words[Word.STATE] == Seat.RUNNING)
     assert server.asked[0] == {
         "agent": "agent-test",
-        "leases": [{"item": "item0001", "token": "token-1"}],
+        "leases": [{"item": FIRST_ITEM, "token": "token-1"}],
     }
     assert server.keys[0] == "Bearer sw_test"
     assert words[Word.DEADLINE] > boot_ms() + 50_000
@@ -100,7 +101,7 @@ def test_frozen_program_goes_on_when_the_server_says_so(stage: Stage, server: Le
 def test_frozen_program_ends_at_once_when_the_server_says_lost(
     stage: Stage, server: LeaseServer
 ) -> None:
-    server.answer = {"renewed": [], "lost": ["item0001"], "stops": []}
+    server.answer = {"renewed": [], "lost": [FIRST_ITEM], "stops": []}
     handle = stage.creature("ignore_term", lease_s=0.5, grace_s=30.0)
     ending = stage.ended(handle, limit_s=5)
     assert ending.cause is Cause.LEASE
@@ -123,7 +124,7 @@ def test_leases_are_renewed_while_the_agent_is_away(stage: Stage, server: LeaseS
 
 def test_stop_reaches_a_program_whose_agent_is_away(stage: Stage, server: LeaseServer) -> None:
     server.answer = renewed(60_000) | {
-        "stops": [{"item": "item0001", "token": "token-1", "grace_s": 5}]
+        "stops": [{"item": FIRST_ITEM, "token": "token-1", "grace_s": 5}]
     }
     handle = stage.start(*SLEEP)
     stage.until(lambda: stage.runner._held[handle].phase is Phase.RUNNING)

@@ -19,6 +19,8 @@ from shipway.runners.local_process import LocalProcessRunner
 
 PYTHON = (sys.executable, "-S", "-E")
 PROGRAMS = Path(__file__).parents[1] / "acceptance" / "programs"
+ITEM = f"item{os.getpid():07d}"  # one attempt of a machine has a mark, and tests run side by side
+LONELY = f"lonely{os.getpid():07d}.1"  # what `lonely_agent.py` starts
 LIMIT_S = 30.0
 LOOK_S = 0.01
 
@@ -65,7 +67,7 @@ class Stage:
     def request(self, *argv: str, lease_s: float = 60.0, **changes: Any) -> RunRequest:
         """Make a request; its folder is made, too."""
         self.count += 1
-        item = f"item{self.count:04d}"
+        item = f"{ITEM}{self.count:04d}"
         folder = self.root / "attempts" / f"{item}.1"
         folder.mkdir(parents=True, exist_ok=True)
         values: dict[str, Any] = {
@@ -87,7 +89,7 @@ class Stage:
     def creature(self, name: str, **changes: Any) -> str:
         """Start a program of the zoo; return once it said that it is there."""
         handle = self.start(*PYTHON, str(PROGRAMS / "zoo.py"), name, self.token, **changes)
-        self.until(lambda: self.output(handle) == b"here\n")
+        self.until(lambda: self.output(handle).startswith(b"here\n"))
         return handle
 
     def ended(self, handle: str, limit_s: float = LIMIT_S) -> Ending:

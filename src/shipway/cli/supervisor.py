@@ -1,4 +1,4 @@
-"""Finds the supervisors of an agent's home, and ends those that hold no program."""
+"""Finds out whether supervisors of an agent's home live, and ends those that hold no program."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from shipway.runners.local_home import (
     GuardianFacts,
     address,
     generation_name,
+    generations,
+    is_held,
     open_folder,
 )
 from shipway.runners.local_machine import is_process, read_boot_id
@@ -51,32 +52,38 @@ class Supervisor:
                 os.close(folder)
 
 
-def supervisors(agent_home: Path) -> Iterator[Supervisor]:
-    """Yield the guardians of an agent's home that live."""
-    with suppress(OSError):
-        boot_id = read_boot_id()
-        home = agent_home / "supervisor"
-        found = [*home.glob(GUARDIAN), *home.glob(f"*/{GUARDIAN}")]
-        for path in found[:FOLDER_LIMIT]:
-            facts = GuardianFacts.read(path.parent)
-            if facts is not None and facts.boot_id == boot_id:
-                supervisor = Supervisor(home=path.parent, facts=facts)
-                if supervisor.is_there():
-                    yield supervisor
-
-
 def is_supervised(agent_home: Path) -> bool:
-    """Tell whether a supervisor lives, which may hold programs."""
-    return next(supervisors(agent_home), None) is not None
+    """Tell whether a supervisor lives, or what a dead one left, which may hold programs."""
+    return any(_is_in_use(home) for home in _homes(agent_home))
 
 
 def end_supervisors(agent_home: Path) -> None:
     """End the supervisors of an agent that has ended; their programs were stopped before."""
-    for supervisor in list(supervisors(agent_home)):
+    for home in _homes(agent_home):
+        supervisor = _find(home)
         end = time.monotonic() + QUIT_WAIT_S
-        while supervisor.is_there() and time.monotonic() < end:
-            supervisor.ask_to_quit()
+        while _is_in_use(home) and time.monotonic() < end:
+            if supervisor is not None:
+                supervisor.ask_to_quit()
             time.sleep(LOOK_EVERY_S)
-        if supervisor.is_there():
+        if supervisor is not None and supervisor.is_there():
             # its slots see its death, end what they hold, and go
             os.kill(supervisor.facts.pid, signal.SIGKILL)
+
+
+def _homes(agent_home: Path) -> list[Path]:
+    home = agent_home / "supervisor"
+    found = [*home.glob(GUARDIAN), *home.glob(f"*/{GUARDIAN}")]
+    return [path.parent for path in found[:FOLDER_LIMIT]]
+
+
+def _find(home: Path) -> Supervisor | None:
+    facts = GuardianFacts.read(home)
+    if facts is None or facts.boot_id != read_boot_id():
+        return None
+    supervisor = Supervisor(home=home, facts=facts)
+    return supervisor if supervisor.is_there() else None
+
+
+def _is_in_use(home: Path) -> bool:
+    return any(is_held(home / generation_name(number)) for number in generations(home))

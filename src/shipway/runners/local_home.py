@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import mmap
 import os
@@ -89,6 +90,26 @@ def generations(home: Path) -> list[int]:
 def open_folder(path: Path) -> int:
     """Open a folder, so that its sockets have addresses under the limit of 108 bytes."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def hold(folder: int) -> None:
+    """Mark an opened folder as in use by this process and those that it forks, while one lives."""
+    fcntl.flock(folder, fcntl.LOCK_SH)
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process that holds a folder lives."""
+    try:
+        folder = open_folder(path)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(folder)
+    return False
 
 
 def address(folder: int, name: str) -> str:

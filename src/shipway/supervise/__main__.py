@@ -17,6 +17,7 @@ from shipway.runners.local_home import (
     Settings,
     generation_name,
     generations,
+    hold,
     map_beat,
     map_board,
     open_folder,
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     lock = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # which no child inherits
     except BlockingIOError:
         os.write(1, BUSY)
         return 0
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         base_url=options.base_url,
         key_file=options.key_file,
     )
-    Guardian(pool, settings, (lock,)).serve(lambda: _announce(pool))
+    Guardian(pool, settings).serve(lambda: _announce(pool))
     return 0
 
 
@@ -72,13 +73,15 @@ def _make_pool(home: Path, attempts: Path) -> Pool:
     folder.mkdir(mode=0o700)
     parent = own_group()
     remove_groups(parent, str(home))
+    handle = open_folder(folder)
+    hold(handle)  # so does every slot, which may outlive this process
     return Pool(
         home=home,
         attempts=attempts,
         generation=generation,
         folder=folder,
         home_handle=open_folder(home),
-        handle=open_folder(folder),
+        handle=handle,
         board=map_board(folder),
         beat=map_beat(home),
         boot_id=read_boot_id(),

@@ -57,10 +57,9 @@ log = logging.getLogger("shipway.supervise")
 class Guardian:
     """The parent of slots and renewer; never blocks on a network."""
 
-    def __init__(self, pool: Pool, settings: Settings, inherited: tuple[int, ...]) -> None:
+    def __init__(self, pool: Pool, settings: Settings) -> None:
         self._pool = pool
         self._settings = settings
-        self._inherited = inherited  # files that no child may keep
         self._slots: dict[int, int] = {}  # process to cell
         self._files: dict[int, int] = {}  # process to what becomes readable at its death
         self._born: dict[int, int] = {}  # cell to when its slot was made
@@ -256,7 +255,6 @@ class Guardian:
                 self._grip,
                 self._control.fileno(),
                 *self._files.values(),
-                *self._inherited,
             ):
                 os.close(file)
             serve()
