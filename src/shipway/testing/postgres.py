@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 START_S = 30.0  # until the server must answer
@@ -37,35 +38,70 @@ def find_binaries() -> Path | None:
     return None if program is None else Path(program).resolve().parent
 
 
+@dataclass(slots=True)
+class Postgres:
+    """A server in a folder of its own, which may be killed and started again."""
+
+    folder: Path
+    is_durable: bool = False  # without it is fast, and good for tests
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"postgresql://tester@/postgres?host={self.folder}&port={PORT}"
+
+    def make(self) -> None:
+        """Make what it serves; the folder changes its owner where a server must have another."""
+        user = _server_user()
+        if user is not None:
+            account = pwd.getpwnam(user)
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+        _make(_binaries(), self.folder, user)
+
+    def start(self) -> None:
+        """Start it; it may end by itself while processes of a killed one are there."""
+        self.process = _start(_binaries(), self.folder, _server_user(), is_durable=self.is_durable)
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        assert self.process is not None
+        _wait_until_it_answers(_binaries(), self.folder, self.process)
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        if self.process is not None:
+            _stop(self.process)
+
+
 @contextmanager
 def running_postgres(*, is_durable: bool = False) -> Iterator[str]:
     """Run a server and yield its address; without durability it is fast, and good for tests."""
-    binaries = find_binaries()
-    assert binaries is not None, "no PostgreSQL server is installed"
-    user = _server_user()
     folder = Path(tempfile.mkdtemp(prefix="shipway-pg-"))
-    server: subprocess.Popen[bytes] | None = None
+    server = Postgres(folder, is_durable=is_durable)
     try:
-        if user is not None:
-            account = pwd.getpwnam(user)
-            os.chown(folder, account.pw_uid, account.pw_gid)
-        _make(binaries, folder, user)
-        server = _start(binaries, folder, user, is_durable=is_durable)
-        _wait_until_it_answers(binaries, folder, server)
-        yield f"postgresql://tester@/postgres?host={folder}&port={PORT}"
+        server.make()
+        server.start()
+        server.wait()
+        yield server.url
     finally:
-        if server is not None:
-            _stop(server)
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def new_database(url: str, name: str) -> str:
-    """Make an empty database on a running server and return its address."""
+def new_database(url: str, name: str, *, template: str = "template1") -> str:
+    """Make a database on a running server, empty or another's copy, and return its address."""
     import psycopg  # noqa: PLC0415 - an extra: only those who start a server have it
 
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
     return url.replace("@/postgres?", f"@/{name}?")
+
+
+def _binaries() -> Path:
+    found = find_binaries()
+    assert found is not None, "no PostgreSQL server is installed"
+    return found
 
 
 def _version(binaries: Path) -> tuple[int, ...]:
