@@ -16,6 +16,7 @@ from shipway.client import Client
 from tests.support.embedded import SHIPWAY, Embedded, embedded, until
 
 NAP = "sleep 300\n"
+HEARS_CTRL_C = ("env", "--default-signal=INT")  # also where a shell's background job runs the tests
 END_S = 5.0  # the promise: without a parent, server and agent are gone by then
 
 
@@ -241,7 +242,11 @@ def test_ctrl_c_ends_the_foreground_and_says_what_goes_on() -> None:
     """Earns: the same line for a terminal's Ctrl-C as for `down`."""
     with embedded() as shipway:
         up = subprocess.Popen(
-            [*SHIPWAY, "up"], env=shipway.env, stdout=subprocess.PIPE, text=True, cwd="/"
+            [*HEARS_CTRL_C, *SHIPWAY, "up"],
+            env=shipway.env,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd="/",
         )
         try:
             assert up.stdout is not None
@@ -255,7 +260,7 @@ def test_ctrl_c_ends_the_foreground_and_says_what_goes_on() -> None:
             assert "1 program goes on; stop with: shipway down --stop" in rest
         finally:
             up.kill()
-            up.wait()
+            up.communicate()
 
 
 @pytest.mark.slow
@@ -318,7 +323,7 @@ def test_ctrl_c_of_a_follower_leaves_the_run_alone() -> None:
         source = shipway.root / "nap"
         source.mkdir()
         (source / "nap.sh").write_text(f"echo ready\n{NAP}")
-        argv = [*SHIPWAY, "launch", "-u", str(source), "-E", "nap.sh", "--follow"]
+        argv = [*HEARS_CTRL_C, *SHIPWAY, "launch", "-u", str(source), "-E", "nap.sh", "--follow"]
         follower = subprocess.Popen(
             argv, env=shipway.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -333,7 +338,7 @@ def test_ctrl_c_of_a_follower_leaves_the_run_alone() -> None:
             assert state_of(shipway, item) == "running"
         finally:
             follower.kill()
-            follower.wait()
+            follower.communicate()
 
 
 def whole(shipway: Embedded) -> dict[str, int] | None:

@@ -69,35 +69,33 @@ class Follower:
                 self._find_slot(held)
         self._seats.drop_journals(places)
 
-    def take(self, note: Note) -> Held | None:
-        """Learn from a note; return the attempt whose phase it changed."""
-        chair, changed = (note.generation, note.cell), None
+    def take(self, note: Note) -> None:
+        """Learn from a note."""
+        chair = (note.generation, note.cell)
         if note.kind is NoteKind.DONE:
             record = Record.from_text(note.text)
             held = self._held.get(record.mark)
             if held is None or held.ending is not None:
-                return None  # seen before, on the board: the slot may have another order by now
-            changed = self._finish(held, record.ending, (*chair, note.segment))
+                return  # seen before, on the board: the slot may have another order by now
+            self._finish(held, record.ending, (*chair, note.segment))
         elif note.kind is NoteKind.RUNNING:
             occupant = self._seats.occupant(chair)
             if occupant is not None and occupant.pid == note.pid:
-                changed = _run(occupant)
+                _run(occupant)
         elif note.kind is NoteKind.REFUSED:
-            changed = self._refused(note)
+            self._refused(note)
         else:
             occupant = self._seats.occupant(chair)
             if occupant is not None and occupant.pid != note.pid:  # a new slot in a dead one's seat
-                changed = self._look_at(occupant)
+                self._look_at(occupant)
         if note.is_idle:
             self._seats.offer(chair, note.pid)
-        return changed
 
-    def look_after(self) -> list[Held]:
-        """Find what notes did not say; return the attempts whose phase changed."""
+    def look_after(self) -> None:
+        """Find what notes did not say."""
         self._seats.look_for_idle()
-        live = [held for held in self._held.values() if held.ending is None]
-        found = [self._look_at(held) for held in live]
-        return [held for held in found if held is not None]
+        for held in [held for held in self._held.values() if held.ending is None]:
+            self._look_at(held)
 
     def frozen(self) -> list[Held]:
         """Return the attempts past their time whose slot does not act, nor its guardian."""
@@ -128,70 +126,73 @@ class Follower:
         """Return the attempts whose slot is dead, with no guardian left to bury it."""
         return [held for held in self._held.values() if self._is_abandoned(held)]
 
-    def end_orphans(self, orphans: Sequence[Held]) -> list[Held]:
-        """Kill what is left of them, write down that they are lost; return them."""
+    def end_orphans(self, orphans: Sequence[Held]) -> None:
+        """Kill what is left of them, write down that they are lost."""
         if not orphans:
-            return []
+            return
         groups = {held.claim.group for held in orphans if held.claim and held.claim.group}
         sweep([held.handle for held in orphans], groups)
         with self._lock:
-            return [self._bury(held) for held in orphans if held.ending is None]
+            for held in orphans:
+                if held.ending is None:
+                    self._bury(held)
 
-    def _look_at(self, held: Held) -> Held | None:
+    def _look_at(self, held: Held) -> None:
         words = held.words()
         if words is not None and held.generation is not None:
             cell = held.generation.cell(held.cell)
             is_there = words[Word.STATE] in LIVE_SEATS and words[Word.PID] == held.pid
             if is_there and cell.mark == held.handle:
                 held.claim = held.claim or read_claim(held.folder)
-                return _run(held) if words[Word.STATE] != Seat.CLAIMED else None
+                if words[Word.STATE] != Seat.CLAIMED:
+                    _run(held)
+                return
             if words[Word.PID] == held.pid and boot_ms() - held.sent_at < FRESH_MS:
-                return None  # its slot has not read the order yet, or the note is on its way
+                return  # its slot has not read the order yet, or the note is on its way
             recorded = self._recorded(held)
             if recorded is not None:
-                return self._finish(held, recorded[0].ending, recorded[1])
+                self._finish(held, recorded[0].ending, recorded[1])
+                return
         if (held.folder / META).exists():
-            if held.claim is None:
-                return self._find_slot(held)
-            return None  # the guardian buries it, or it is an orphan
+            if held.claim is None:  # else the guardian buries it, or it is an orphan
+                self._find_slot(held)
+            return
         is_waiting = words is not None and words[Word.PID] == held.pid
         if not is_waiting or boot_ms() - held.sent_at > PATIENCE_MS:
             self._seats.leave(held)
             self._seats.has_idle()
             self._seats.seat(held)
-        return None
 
-    def _find_slot(self, held: Held) -> Held | None:
+    def _find_slot(self, held: Held) -> None:
         claim = held.claim = read_claim(held.folder)
         self._seats.leave(held)
         if claim is None:  # torn, or being written
-            return None
+            return
         if claim.boot_id != self._boot_id:
-            return self._finish(held, lost(held.folder, REBOOTED, started_at=0), None)
+            self._finish(held, lost(held.folder, REBOOTED, started_at=0), None)
+            return
         self._seats.adopt(held, claim)
         if not held.token and held.generation is not None:
             held.token = held.generation.cell(held.cell).token
-        return _run(held)
+        _run(held)
 
-    def _refused(self, note: Note) -> Held | None:
+    def _refused(self, note: Note) -> None:
         mark, _, reason = note.text.decode().partition("\n")
         held = self._held.get(mark)
         if held is None or held.ending is not None or held.pid != note.pid:
-            return None
+            return
         self._seats.leave(held)
         if (held.folder / META).exists():
-            return self._find_slot(held)
-        if reason == SLOT_TAKEN:
-            return None  # the next look sends it to another slot
-        ending = Ending(cause=Cause.NOT_STARTED, reason=reason, ended_at=wall_ms())
-        return self._finish(held, ending, None)
+            self._find_slot(held)
+        elif reason != SLOT_TAKEN:  # else the next look sends it to another slot
+            ending = Ending(cause=Cause.NOT_STARTED, reason=reason, ended_at=wall_ms())
+            self._finish(held, ending, None)
 
-    def _finish(self, held: Held, ending: Ending, place: RecordPlace | None) -> Held:
+    def _finish(self, held: Held, ending: Ending, place: RecordPlace | None) -> None:
         self._seats.leave(held)
         held.phase, held.ending, held.place, held.order = Phase.ENDED, ending, place, b""
         if place is not None:
             self._seats.keep(place)
-        return held
 
     def _recorded(self, held: Held) -> tuple[Record, RecordPlace] | None:
         assert held.generation is not None
@@ -212,7 +213,7 @@ class Follower:
             return False
         return not is_process(held.claim.slot_pid, held.claim.slot_start)
 
-    def _bury(self, held: Held) -> Held:
+    def _bury(self, held: Held) -> None:
         generation = held.generation
         if generation is not None:
             cell = generation.cell(held.cell)
@@ -225,15 +226,14 @@ class Follower:
                 journal.close()
             recorded = self._recorded(held)
             if recorded is not None:
-                return self._finish(held, recorded[0].ending, recorded[1])
-        return self._finish(held, lost(held.folder, SWEPT, started_at=0), None)
+                self._finish(held, recorded[0].ending, recorded[1])
+                return
+        self._finish(held, lost(held.folder, SWEPT, started_at=0), None)
 
 
-def _run(held: Held) -> Held | None:
-    if held.phase is not Phase.STARTING:
-        return None
-    held.phase, held.order = Phase.RUNNING, b""
-    return held
+def _run(held: Held) -> None:
+    if held.phase is Phase.STARTING:
+        held.phase, held.order = Phase.RUNNING, b""
 
 
 def _held_in(folder: Path) -> Held:

@@ -85,6 +85,8 @@ class LocalProcessRunner:
         self._thread = threading.Thread(target=self._listen, name="local-process", daemon=True)
         self._thread.start()
         with self._lock:
+            for held in self._held.values():
+                held.told = held.phase
             return [held.status() for held in self._held.values()]
 
     def start(self, request: RunRequest) -> str:
@@ -208,7 +210,8 @@ class LocalProcessRunner:
         next_tick = last_news = 0
         while self._is_open:
             poll.poll(max(0, next_tick - boot_ms()))
-            has_news, now = self._take_notes(), boot_ms()
+            self._take_notes()
+            has_news, now = self._tell(), boot_ms()
             if has_news:
                 if now - last_news <= MANY_MS:
                     time.sleep(GATHER_S)
@@ -217,25 +220,19 @@ class LocalProcessRunner:
                 self._beat[0] = now
                 next_tick = now + TICK_MS
                 self._tick()
+                self._tell()
 
-    def _take_notes(self) -> bool:
-        """Take what has come; True if a phase changed."""
-        changed = []
+    def _take_notes(self) -> None:
         with self._lock:
             with suppress(BlockingIOError):
                 while data := self._socket.recv(NOTE_READ):
-                    found = self._follower.take(Note.from_bytes(data))
-                    if found is not None:
-                        changed.append(found.status())
+                    self._follower.take(Note.from_bytes(data))
             self._lock.notify_all()
-        for status in changed:
-            self._tell(status)
-        return bool(changed)
 
     def _tick(self) -> None:
         try:
             with self._lock:
-                changed = [held.status() for held in self._follower.look_after()]
+                self._follower.look_after()
                 for held in self._follower.frozen():  # the guardian would have acted by now
                     kill_supervisor(held)
                 if self._seats.current is not None and self._follower.is_guardian_frozen():
@@ -243,20 +240,28 @@ class LocalProcessRunner:
                 orphans = self._follower.orphans()
                 is_guarded = self._seats.current is not None and self._seats.current.is_guarded()
                 self._lock.notify_all()
-            changed += [held.status() for held in self._follower.end_orphans(orphans)]
+            self._follower.end_orphans(orphans)
             if not is_guarded:
                 self._raise_guardian()
         except (TemporaryError, OSError):  # the next tick tries again
             log.exception("looking after the supervisor failed")
-            return
-        for status in changed:
-            self._tell(status)
 
-    def _tell(self, status: RunStatus) -> None:
-        try:
-            self._context.notify(status)
-        except Exception:  # the outermost frame that knows which attempt it was about
-            log.exception("a notice was not taken", extra={"handle": status.handle})
+    def _tell(self) -> bool:
+        """Tell each phase that was not told yet; True if there was one.
+
+        One that is not taken, or that came about in a look that failed later, is told next time.
+        """
+        with self._lock:
+            changed = [
+                (held, held.status()) for held in self._held.values() if held.phase is not held.told
+            ]
+        for held, status in changed:
+            try:
+                self._context.notify(status)
+                held.told = status.phase
+            except Exception:  # the outermost frame that knows which attempt it was about
+                log.exception("a notice was not taken", extra={"handle": status.handle})
+        return bool(changed)
 
 
 def _order(mark: str, request: RunRequest) -> Order:

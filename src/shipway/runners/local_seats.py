@@ -57,6 +57,7 @@ class Held:
         "stop_cause",
         "suspicion",
         "token",
+        "told",
     )
 
     def __init__(self, item: str, attempt: int, token: str, folder: Path) -> None:
@@ -65,7 +66,7 @@ class Held:
         self.token = token
         self.folder = folder
         self.handle = folder.name
-        self.phase = Phase.STARTING
+        self.phase = self.told = Phase.STARTING  # where it is, and where it was told to be
         self.ending: Ending | None = None
         self.generation: Generation | None = None
         self.cell = 0
