@@ -77,6 +77,16 @@ def within(
     )  # fmt: skip
 
 
+def reaches(
+    goal: str, what: str, least: float, *, values: Sequence[float], unit: str, notes: str = ""
+) -> Result:
+    """Judge plain figures against a least one."""
+    return Result(
+        goal=goal, what=what, unit=unit, bound=f">= {least:g} {unit}", ratios=values, ours=values,
+        theirs=(), is_met=statistics.median(values) >= least, notes=notes,
+    )  # fmt: skip
+
+
 def table(results: Sequence[Result]) -> str:
     """Return the one table, in Markdown."""
     rows = ["| goal | what | bound | median [min - max] | ours | other | met |", "|" + "---|" * 7]
