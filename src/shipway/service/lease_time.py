@@ -22,6 +22,11 @@ class LeaseTime:
         self._base = base
         self._at = self._clock.monotonic()
 
+    def go_on(self, base: int, *, by_ms: int) -> None:
+        """Take over the stored value, moved on by ms of `since_tick`; none passes uncounted."""
+        self._base = base
+        self._at += by_ms
+
     def since_tick(self) -> int:
         """Return ms since the stored value was taken over."""
         return self._clock.monotonic() - self._at

@@ -49,7 +49,7 @@ class Upkeep:
     def tick(self, tx: Tx) -> int:
         """Move lease time on; a late tick first gives every lease a full new term."""
         elapsed = self._lease_time.since_tick()
-        self._lease_time.set(tx.clock.advance(elapsed))
+        self._lease_time.go_on(tx.clock.advance(elapsed), by_ms=elapsed)
         if elapsed > TICK_MS + LATE_MS:
             return tx.leases.renew_all(lease_now=self._lease_time.now())
         return 0
