@@ -251,6 +251,12 @@ def test_a_job_s_capsule_stays_good_however_old_it_is(world: World, blobs: Direc
     assert json.loads(item.spec)["source"]["digest"] == capsule
 
 
+def test_a_job_is_refused_whose_capsule_was_not_uploaded(world: World) -> None:
+    values = {"name": "j", "kind": "code", "source": {"kind": "capsule", "digest": "a" * 64}}
+    with pytest.raises(Invalid, match="was not uploaded for ann"):
+        world.do(lambda tx: world.service.jobs.create(tx, world.ann, values))
+
+
 def test_a_short_disk_of_the_server_takes_and_gives_no_new_work(world: World) -> None:
     before = world.add(key="k")
     world.service.space.note(Room(free=10**9, total=10**12))

@@ -25,8 +25,8 @@ from shipway.service.queues import Queues
 from shipway.service.resources import Resources
 from shipway.service.runs import item_of_run
 from shipway.service.space import Space
+from shipway.service.uploads import FRESH_MS, check_uploaded
 
-FRESH_MS = KEPT_MS // 2  # a capsule that was stored or asked for since has all its files
 KEY_LIMIT = 255  # characters of an idempotency key
 GRACE_LIMIT_S = 3600.0
 LIST_LIMIT = 1_000
@@ -93,11 +93,9 @@ class Items:
         self._check(actor, spec, queue)
         lock = ran.lock_digest if ran is not None and not draft.refresh else None
         item = self._insert(tx, actor, spec, queue, key=key, body_hash=body_hash, lock=lock)
-        if spec.run is None:
-            fresh = 0 if draft.job is not None else self._clock.now() - FRESH_MS
-            _check_uploaded(
-                tx, queue.entity, spec, fresh=fresh
-            )  # last: an SDK uploads once nothing else is wrong
+        if spec.run is None:  # last: an SDK uploads once nothing else is wrong
+            since = 0 if draft.job is not None else self._clock.now() - FRESH_MS
+            check_uploaded(tx, queue.entity, spec.source, since=since)
         return item, True
 
     def get(self, tx: Tx, actor: Actor, item_id: str) -> Item:
@@ -343,25 +341,6 @@ def _check_kept(item: Item, now: int) -> None:
             f"item {item.id} was deleted more than {KEPT_MS // 86_400_000} days ago, and its code "
             "may be gone: launch it anew"
         )
-
-
-def _check_uploaded(tx: Tx, entity: str, spec: LaunchSpec, *, fresh: int) -> None:
-    """Raise `Invalid` unless the agents of the queue's entity may read the capsule.
-
-    A capsule that was not asked for since `fresh` is to be offered again: its files may be gone.
-    """
-    digest = spec.source.get("digest")
-    if digest is None:
-        return
-    stored_at = tx.blobs.stored_at(entity, digest)
-    if stored_at is not None and stored_at >= fresh:
-        return
-    raise Invalid(
-        f"the capsule {digest} was not uploaded for {entity}, whose queue it is: upload its "
-        "manifest and files first",
-        field="source.digest",
-        value=digest,
-    )
 
 
 def _check_critical(actor: Actor, queue: Queue, priority: Priority) -> None:

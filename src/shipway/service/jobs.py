@@ -13,6 +13,7 @@ from shipway.domain.names import DEFAULT_PROJECT, check_name
 from shipway.domain.source import check_source
 from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require
 from shipway.service.ports import Clock, Tx
+from shipway.service.uploads import FRESH_MS, check_uploaded
 
 LATEST = "latest"
 LIST_LIMIT = 1_000
@@ -51,9 +52,11 @@ class Jobs:
             if _VERSION.match(alias):
                 raise Invalid(f"alias {alias!r} reads as a version", field="aliases", value=alias)
         entry_point = _strings(values, "entry_point")
+        entity = own_entity(actor, values.get("entity"))
+        check_uploaded(tx, entity, source, since=self._clock.now() - FRESH_MS)
         return tx.jobs.insert(
             Job(
-                entity=own_entity(actor, values.get("entity")),
+                entity=entity,
                 project=check_name(values.get("project") or DEFAULT_PROJECT, field="project"),
                 name=check_name(values.get("name"), field="name"),
                 version=0,
