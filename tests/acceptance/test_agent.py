@@ -12,7 +12,11 @@ import pytest
 from shipway.client import Client
 from tests.support.embedded import Embedded, embedded, until
 
-SLOW = 'echo start >> "$MARKS/$N"; for i in 1 2 3 4 5 6 7 8 9; do echo line $i; sleep 0.1; done'
+SLOW = """
+echo start >> "$MARKS/$N"
+for i in 1 2 3 4 5 6 7 8 9; do echo line $i; sleep 0.1; done
+until [ -e "$GO" ]; do sleep 0.05; done
+"""
 
 
 @pytest.fixture
@@ -41,14 +45,15 @@ def launch(shipway: Embedded, *argv: str, **env: str) -> dict[str, Any]:
 
 
 def test_a_killed_agent_finds_its_programs_again(shipway: Embedded, client: Client) -> None:
-    marks = shipway.root / "marks"
+    marks, go = shipway.root / "marks", shipway.root / "go"
     marks.mkdir()
     ids = [
-        launch(shipway, "/bin/sh", "-c", SLOW, MARKS=str(marks), N=str(number))["id"]
+        launch(shipway, "/bin/sh", "-c", SLOW, MARKS=str(marks), N=str(number), GO=str(go))["id"]
         for number in range(3)
     ]
     until(lambda: len(list(marks.iterdir())) == 2, within_s=20, what="two programs run")
     assert shipway.kill("agent")
+    go.touch()
     for item in ids:
         ended = client.items.wait(item, until="ended", timeout_s=25)
         assert ended["state"] == "finished"
