@@ -17,11 +17,18 @@ from shipway.domain.queue import Priority
 SIZE_LIMIT = 1 << 20  # bytes of a draft or a spec as JSON
 DEFAULT_ENTRY_POINT = ("main.py",)
 
+encode_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+class _Written:
+    """Keeps the text of what never changes: it is asked for more than once."""
+
+    __slots__ = ("_text",)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(_Written):
     """What a submitter asks for: checked by itself, not yet against queue, job and server.
 
     Nulls inside the dicts stay: they remove a key of what lies below.
@@ -58,6 +65,14 @@ class Draft:
     def to_json(self) -> dict[str, Any]:
         """Return the draft as JSON values; what was not given is left out."""
         return fields_to_json(self, self.__slots__)
+
+    def dumps(self) -> str:
+        """Return the canonical JSON text: sorted keys, no spaces, ASCII."""
+        text: str | None = getattr(self, "_text", None)
+        if text is None:
+            text = encode_canonical(self.to_json())
+            object.__setattr__(self, "_text", text)
+        return text
 
     @classmethod
     def from_json(cls, value: object) -> Draft:
@@ -128,7 +143,8 @@ def _draft_of(values: Mapping[str, Any]) -> Draft:
     made = Draft(**{name: value for name, value in checked.items() if value is not None})
     _check_sources(made)
     check_parameters(made.parameters)
-    check_size(made.to_json(), "the launch")
+    if len(made.dumps()) > SIZE_LIMIT:  # as ASCII, which is never shorter
+        check_size(made.to_json(), "the launch")
     return made
 
 
@@ -212,7 +228,7 @@ def fields_to_json(made: object, names: Sequence[str]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name in names:
         value = getattr(made, name)
-        if value is None or value is False or (value == {} and isinstance(value, dict)):
+        if value is None or value is False or (not value and isinstance(value, dict)):
             continue
         if isinstance(value, tuple):
             value = list(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from shipway.domain.draft import (
     Draft,
     check_size,
     draft,
+    encode_canonical,
     fields_to_json,
     known_fields,
 )
@@ -38,8 +38,6 @@ __all__ = [
 
 LOCAL_PROCESS = "local-process"
 LOCAL_CONTAINER = "local-container"
-
-encode_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,8 @@ from shipway.domain.item import Event, ItemEvent, Note
 
 WAIT_BOUNDS_S = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21600.0)
 BATCH_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+ARRIVALS = frozenset({Note.ENQUEUE.value, Event.REQUEUE.value})
+LEASED = Event.LEASE.value
 KNOWN_LIMIT = 100_000  # waiting items whose time of arrival is remembered
 
 Label = tuple[tuple[str, str], ...]
@@ -60,13 +62,13 @@ class Metrics:
         """Count the events of one commit."""
         self.commits += 1
         self.batches.observe(len(events))
+        self.events.update([event.event for event in events])
         for event in events:
-            self.events[event.event] += 1
-            if event.event in {Note.ENQUEUE, Event.REQUEUE}:
+            if event.event in ARRIVALS:
                 self._arrived[event.item_id] = event.at
                 if len(self._arrived) > KNOWN_LIMIT:
                     self._arrived.popitem(last=False)
-            elif event.event == Event.LEASE:
+            elif event.event == LEASED:
                 at = self._arrived.pop(event.item_id, None)
                 if at is not None:
                     self.waits.observe(max(0, event.at - at) / 1000)

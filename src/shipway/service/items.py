@@ -359,5 +359,4 @@ def _grace_of(item: Item) -> float:
 
 
 def _body_hash(draft: Draft) -> str:
-    text = json.dumps(draft.to_json(), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(draft.dumps().encode()).hexdigest()

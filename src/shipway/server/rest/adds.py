@@ -54,14 +54,15 @@ async def add_batch(request: Request) -> Response:
             field="items",
             value=len(drafts),
         )
-    prepared = [_prepare(draft) for draft in drafts]
-    made: list[Made] = []
-    for start in range(0, len(prepared), CHUNK):
-        made += await _add_chunk(call, prepared[start : start + CHUNK])
-    views = [
-        item_brief(result) if isinstance(result, Item) else error_brief(result) for result in made
-    ]
+    views: list[dict[str, Any]] = []
+    for start in range(0, len(drafts), CHUNK):  # other requests have their turn in between
+        chunk = [_prepare(draft) for draft in drafts[start : start + CHUNK]]
+        views += map(_brief, await _add_chunk(call, chunk))
     return answer({"items": views}, 200)
+
+
+def _brief(made: Made) -> dict[str, Any]:
+    return item_brief(made) if isinstance(made, Item) else error_brief(made)
 
 
 def _prepare(value: dict[str, Any]) -> Prepared:
