@@ -31,6 +31,11 @@ READ_PAUSE_S = 0.5
 SAMPLES = 120
 PIECE = zlib.compress(encode_frame(LogStream.STDOUT, 1, b"step=1 loss=0.5\n" * 60))
 WAIT_S = 2.0
+# Pages of the database fill the caches of its connections for hours; small ones are full at once.
+SMALL_CACHES = (
+    "shipway.store.sqlite:WRITER_CACHE_KIB=1024",
+    "shipway.store.sqlite:READER_CACHE_KIB=256",
+)
 
 Turn = Callable[[Line], Coroutine[Any, Any, None]]
 
@@ -50,7 +55,7 @@ class Sample:
 @pytest.mark.timeout(SECONDS + 300)
 def test_nothing_of_a_server_grows_under_mixed_load(tmp_path: Path) -> None:
     """Earns: a server that runs for weeks; its log alone grows, by a line for each request."""
-    with serving(tmp_path / "server") as server:
+    with serving(tmp_path / "server", altered=SMALL_CACHES) as server:
         samples = run(lambda: load(server, SECONDS))
     later = samples[len(samples) // 2 :]  # caches are full by then
     names = ("memory_mb", "open_files", "wal_mb", "log_mb")

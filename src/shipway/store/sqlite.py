@@ -31,7 +31,8 @@ Query = tuple[str, Callable[[Params], Sequence[Any]]]  # its text, and its value
 
 BUSY_MS = 5_000  # that a transaction waits for another process's, such as a backup's
 CACHED_STATEMENTS = 256
-WRITER_CACHE_KIB = 16_384
+WRITER_CACHE_KIB = 16_384  # of pages
+READER_CACHE_KIB = 2_048  # of each reader
 WAL_PAGES = 4_000  # of 4 KiB; then its content goes into the database
 OLDEST = (3, 38, 0)  # RETURNING, UPDATE FROM and JSON are there
 
@@ -150,7 +151,7 @@ class SqliteStore:
         self._path = path
         self._durability = durability
         self._queries = _named_queries()
-        self._connection = self._connect(cache_kib=WRITER_CACHE_KIB)
+        self._connection = connect(path, durability=durability, cache_kib=WRITER_CACHE_KIB)
         transaction = Transaction(SqliteSession(self._connection, self._queries))
         engine = SqliteEngine(self._connection)
         self.writer = Writer(engine, transaction, fatal=fatal, seconds=seconds)
@@ -207,12 +208,9 @@ class SqliteStore:
         self._connection.close()
 
     def _connect_reader(self) -> tuple[sqlite3.Connection, Transaction]:
-        connection = self._connect()
+        connection = connect(self._path, durability=self._durability, cache_kib=READER_CACHE_KIB)
         connection.execute("PRAGMA query_only = ON")
         return connection, Transaction(SqliteSession(connection, self._queries))
-
-    def _connect(self, *, cache_kib: int = 2_048) -> sqlite3.Connection:
-        return connect(self._path, durability=self._durability, cache_kib=cache_kib)
 
 
 class SqliteSchema:
@@ -285,7 +283,7 @@ def open_sqlite(
 
 
 def connect(
-    path: Path, *, durability: Durability = Durability.FULL, cache_kib: int = 2_048
+    path: Path, *, durability: Durability = Durability.FULL, cache_kib: int = READER_CACHE_KIB
 ) -> sqlite3.Connection:
     """Open a connection, and refuse it unless SQLite does what was asked of it."""
     connection = sqlite3.connect(
