@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from shipway.cli import children
 from shipway.cli.checks import Verdict, check_git, check_platform, check_pythons
 from shipway.cli.children import (
     FIRST_PAUSE_S,
     HEALTHY_AFTER_S,
     LONGEST_PAUSE_S,
+    Child,
     ChildState,
     died,
     started,
@@ -24,6 +26,7 @@ from shipway.cli.embedded_home import EmbeddedHome
 from shipway.cli.log import Lines, Printer
 from shipway.domain.attempt import Frame, LogStream
 from shipway.domain.errors import Conflict, ShipwayError
+from tests.support.embedded import until
 
 
 def test_pauses_between_starts_double_and_have_a_limit() -> None:
@@ -43,6 +46,26 @@ def test_a_child_that_lived_long_begins_with_the_first_pause() -> None:
     state = died(started(state, 5, 0.0), HEALTHY_AFTER_S)
     assert state.due_at - HEALTHY_AFTER_S == pytest.approx(FIRST_PAUSE_S)
     assert state.pid is None
+
+
+def test_a_child_s_log_has_an_end_and_what_came_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "LOG_LIMIT", 1_000)
+    log, go = tmp_path / "logs/server.log", tmp_path / "go"
+    text = f"seq 1000; until [ -e {go} ]; do sleep 0.01; done; echo last"
+    child = Child(name="it", argv=lambda _: ("sh", "-c", text), env=dict(os.environ), log=log)
+    child.start()
+    try:
+        until(lambda: log.read_text().endswith("\n1000\n"), within_s=20, what="it spoke")
+        assert child.look() is None
+        assert log.read_text() == ""
+        assert log.with_suffix(".log.1").read_text().endswith("\n1000\n")
+        go.touch()
+        until(lambda: child.look() == 0, within_s=20, what="it ended")
+        assert log.read_text() == "last\n"
+    finally:
+        child.end()
 
 
 def test_the_port_of_last_time_is_used_again_when_it_is_free() -> None:

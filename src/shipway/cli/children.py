@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 HEALTHY_AFTER_S = 30.0  # a child that lived so long begins with the first pause again
 TERM_WAIT_S = 10.0  # from SIGTERM to SIGKILL, for a child that is to end
-LOG_LIMIT = 16 << 20  # bytes of a child's log before it is moved aside at a start
+LOG_LIMIT = 16 << 20  # bytes of a child's log; what it said before is in `.log.1`, once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ class Child:
     def start(self) -> None:
         """Start it now; its own process group keeps a terminal's Ctrl-C to the parent."""
         assert self._process is None
-        _move_aside(self.log)
+        self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         theirs, ours = os.pipe()
         try:
             with self.log.open("ab") as log:
@@ -81,6 +83,7 @@ class Child:
         """Return its exit code once after each death, else None."""
         if self._process is None:
             return None
+        _trim(self.log)
         code = self._process.poll()
         if code is None:
             return None
@@ -124,7 +127,9 @@ def tail(log: Path, lines: int = 5, *, since: int = 0) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def _move_aside(log: Path) -> None:
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > LOG_LIMIT:
-        log.replace(log.with_suffix(".log.1"))
+def _trim(log: Path) -> None:
+    """Put a log that has grown too long aside; its writer, who appends, begins it anew."""
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > LOG_LIMIT:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
