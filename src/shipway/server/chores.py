@@ -15,6 +15,7 @@ log = logging.getLogger("shipway.server")
 
 TICK_S = 1.0
 SEAL_EVERY = 30  # ticks
+SILENCE_EVERY = 5  # ticks
 PURGE_EVERY = 300  # ticks
 
 
@@ -57,6 +58,9 @@ class Chores:
                 "lease expired", extra={"fields": {"item": item.id, "state": item.state.value}}
             )
         self._ticks += 1
+        if self._ticks % SILENCE_EVERY == 0:
+            for run in await self._edge.write(upkeep.give_up_runs):
+                log.info("run crashed", extra={"fields": {"run": run.id, "project": run.project}})
         if self._ticks % SEAL_EVERY == 0:
             await self.seal()
         if self._ticks % PURGE_EVERY == 0:

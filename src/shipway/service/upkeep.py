@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 from shipway.domain.ids import Digest, ItemId
 from shipway.domain.lease import Moved
+from shipway.domain.run import Run
 from shipway.domain.tombstone import KEPT_MS
 from shipway.service.lease_time import LeaseTime
 from shipway.service.leases import Leases
 from shipway.service.ports import Blobs, Clock, LogChunk, Tx
 from shipway.service.sweep import Sweep
+from shipway.service.tracked_runs import TrackedRuns
 
 TICK_MS = 1_000
 LATE_MS = 5_000  # a tick later than this gives every lease a full new term
@@ -36,14 +38,18 @@ class Seal:
 class Upkeep:
     """What the server does by itself, each call one transaction's work."""
 
-    def __init__(self, *, clock: Clock, leases: Leases, lease_time: LeaseTime) -> None:
+    def __init__(
+        self, *, clock: Clock, leases: Leases, lease_time: LeaseTime, tracked: TrackedRuns
+    ) -> None:
         self._clock = clock
         self._leases = leases
         self._lease_time = lease_time
+        self._tracked = tracked
 
     def start(self, tx: Tx) -> int:
         """Begin: take lease time up where it stood, with a full new term for every lease."""
         self._lease_time.set(tx.clock.now())
+        self._tracked.extend(tx)
         return tx.leases.renew_all(lease_now=self._lease_time.now())
 
     def tick(self, tx: Tx) -> int:
@@ -51,6 +57,7 @@ class Upkeep:
         elapsed = self._lease_time.since_tick()
         self._lease_time.go_on(tx.clock.advance(elapsed), by_ms=elapsed)
         if elapsed > TICK_MS + LATE_MS:
+            self._tracked.extend(tx)
             return tx.leases.renew_all(lease_now=self._lease_time.now())
         return 0
 
@@ -68,6 +75,10 @@ class Upkeep:
             if moved is not None:
                 ended.append(moved)
         return ended
+
+    def give_up_runs(self, tx: Tx) -> list[Run]:
+        """Let runs that their clients left without a word have crashed; return them."""
+        return self._tracked.give_up(tx)
 
     def purge(self, tx: Tx) -> int:
         """Remove a part of what long deleted items still have; return the steps taken, 0 at last.
