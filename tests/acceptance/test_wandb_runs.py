@@ -119,3 +119,122 @@ def test_an_unknown_entity_is_named(ann: WandbClient) -> None:
     done = ann.run('wandb.init(project="demo", entity="nobody-here")', check=False)
     assert done.code != 0
     assert "nobody-here" in done.text
+
+
+def test_runs_are_read_back(ann: WandbClient) -> None:
+    """Earns: scripts that compare runs go on working, whatever they filter and sort by."""
+    done = ann.run("""
+        for number in range(3):
+            run = wandb.init(
+                project="back", id=f"run{number}", name=f"name {number}", group="g",
+                config={"lr": number / 10}, tags=["all", f"tag{number}"],
+                settings=wandb.Settings(console="off"),
+            )
+            for step in range(30):
+                run.log({"loss": number + step, **({"some": 1} if step % 3 == 0 else {})})
+            run.finish()
+        api = wandb.Api()
+        ids = lambda **more: [run.id for run in api.runs("ann/back", **more)]
+        run = api.run("ann/back/run1")
+        try:
+            list(api.runs("ann/back", filters={"nothing": 1}))
+        except Exception as error:
+            refused = str(error)
+        try:
+            api.run("ann/back/missing")
+        except Exception as error:
+            missing = str(error)
+        say(
+            run={
+                "state": run.state, "name": run.name, "config": run.config, "tags": run.tags,
+                "group": run.group, "user": run.user.username, "entity": run.entity,
+                "loss": run.summary["loss"], "last": run.lastHistoryStep, "path": run.path,
+            },
+            sampled=len(run.history(samples=10, pandas=False)),
+            full=[row["_step"] for row in run.history(pandas=False)],
+            scanned=[row["loss"] for row in run.scan_history(page_size=7)],
+            some=[row["_step"] for row in run.scan_history(keys=["_step", "some"], page_size=7)],
+            keys=run.history(keys=["some"], samples=4, pandas=False),
+            all=ids(), newest=ids(order="-created_at"), pages=ids(per_page=1),
+            best=ids(order="-summary_metrics.loss"), count=len(api.runs("ann/back")),
+            one=ids(filters={"$and": [{"tags": "tag1"}, {"config.lr": {"$gte": 0.1}}]}),
+            two=ids(filters={"display_name": {"$regex": "[02]"}, "state": "finished"}),
+            none=ids(filters={"state": "crashed"}),
+            projects=[project.name for project in api.projects("ann")],
+            refused=refused, missing=missing,
+        )
+    """)
+    said = done.last
+    assert said["run"] == {
+        "state": "finished", "name": "name 1", "config": {"lr": 0.1}, "tags": ["all", "tag1"],
+        "group": "g", "user": "ann", "entity": "ann", "loss": 30, "last": 29,
+        "path": ["ann", "back", "run1"],
+    }  # fmt: skip
+    assert (said["sampled"], said["full"]) == (10, list(range(30)))
+    assert said["scanned"] == [step + 1 for step in range(30)]
+    assert said["some"] == list(range(0, 30, 3))
+    assert [row["_step"] for row in said["keys"]] == [0, 9, 18, 27]
+    assert said["all"] == said["pages"] == ["run0", "run1", "run2"]
+    assert said["newest"] == said["best"] == ["run2", "run1", "run0"]
+    assert (said["one"], said["two"], said["none"]) == (["run1"], ["run0", "run2"], [])
+    assert said["count"] == 3
+    assert "back" in said["projects"]
+    assert "'nothing'" in said["refused"]
+    assert "Could not find run" in said["missing"]
+
+
+def test_a_run_is_edited_and_deleted_afterwards(server: Running, ann: WandbClient) -> None:
+    """Earns: notes, tags, config and summary are set right after the fact."""
+    done = ann.run("""
+        wandb.init(project="edits", id="edited", config={"lr": 1}, notes="before").finish()
+        run = wandb.Api().run("ann/edits/edited")
+        run.config["new"] = [1, 2]
+        run.tags.append("late")
+        run.notes, run.name, run.group = "after", "renamed", "moved"
+        run.update()
+        run.summary["score"] = 9
+        run.summary.update()
+        run = wandb.Api().run("ann/edits/edited")
+        say(config=run.config, tags=run.tags, notes=run.notes, name=run.name, group=run.group,
+            score=run.summary["score"], state=run.state)
+        wandb.init(project="edits", id="loud").alert("too hot", "90 degrees", level="WARN")
+        wandb.finish()
+        wandb.Api().run("ann/edits/edited").delete()
+        try:
+            wandb.Api().run("ann/edits/edited")
+        except Exception as error:
+            say(gone=str(error))
+    """)
+    assert done.said[0] == {
+        "config": {"lr": 1, "new": [1, 2]}, "tags": ["late"], "notes": "after", "name": "renamed",
+        "group": "moved", "score": 9, "state": "finished",
+    }  # fmt: skip
+    assert "Could not find run" in done.last["gone"]
+    assert server.admin.get("/api/v1/runs/ann/edits/edited").status == 404
+    (alert,) = server.admin.get("/api/v1/runs/ann/edits/loud").json["alerts"]
+    assert (alert["title"], alert["text"], alert["level"]) == ("too hot", "90 degrees", "warn")
+
+
+def test_what_is_another_s_is_not_there(server: Running, ann: WandbClient) -> None:
+    """Earns: I23 through the second facade."""
+    bob = server.user("bob", "member")
+    assert bob.key is not None
+    done = WandbClient(
+        python=ann.python, folder=ann.folder, base_url=ann.base_url, key=bob.key
+    ).run("""
+        api = wandb.Api()
+        for call in (
+            lambda: api.run("ann/demo/fails"),
+            lambda: list(api.runs("ann/demo")),
+            lambda: api.client.execute(wandb.apis.public.api.gql(
+                'mutation { stopRun(input: {id: "UnVuOnYxOmZhaWxzOmRlbW86YW5u"}) { success } }')),
+        ):
+            try:
+                call()
+                say(seen=True)
+            except Exception as error:
+                say(error=str(error))
+        say(own=[run.id for run in api.runs("bob/demo")], user=api.viewer.username)
+    """)
+    assert not any("seen" in said for said in done.said), done.said
+    assert done.last == {"own": [], "user": "bob"}

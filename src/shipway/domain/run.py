@@ -41,6 +41,7 @@ class RunFacts:
     repo: str | None = None
     commit: str | None = None
     client: Mapping[str, Any] = field(default_factory=dict)  # what a client keeps for itself
+    alerts: tuple[Mapping[str, Any], ...] = ()  # title, text, level, at: the newest
 
     def to_json(self) -> dict[str, Any]:
         """Return what is said, and nothing else."""
@@ -50,8 +51,9 @@ class RunFacts:
     def from_json(cls, value: Mapping[str, Any]) -> RunFacts:
         """Build facts from what `to_json` returned; keys of a later version are left out."""
         known = {one.name: value[one.name] for one in fields(cls) if one.name in value}
-        if "tags" in known:
-            known["tags"] = tuple(known["tags"])
+        for name in ("tags", "alerts"):
+            if name in known:
+                known[name] = tuple(known[name])
         return cls(**known)
 
 

@@ -24,6 +24,7 @@ CRASHES_LIMIT = 100  # runs given up in one transaction
 TEXT_LIMIT = 64 << 10  # characters of notes or of a description
 FACT_LIMIT = 2_048  # characters of any other fact
 TAGS_LIMIT = 100
+ALERTS_LIMIT = 20
 PAGE = 1_000  # runs read at once
 PROJECTS_LIMIT = 10_000
 _LONG = frozenset({"description", "notes"})
@@ -139,6 +140,17 @@ class TrackedRuns:
                 stop_requested_at=run.stop_requested_at,
             )
         tx.tracked.amend(changed)
+
+    def alert(
+        self, tx: Tx, actor: Actor, view: RunView, *, title: str, text: str, level: str
+    ) -> None:  # fmt: skip
+        """Keep an alert with its run; of very many the newest."""
+        run = view.run
+        self.check_writes(tx, actor, run)
+        said = {"title": _text("title", title), "text": _text("description", text)}
+        alert = {**said, "level": level, "at": self._clock.now()}
+        alerts = (*run.facts.alerts, alert)[-ALERTS_LIMIT:]
+        tx.tracked.amend(replace(run, facts=replace(run.facts, alerts=alerts)))
 
     def stop(self, tx: Tx, actor: Actor, view: RunView) -> None:
         """Ask for a run's end; one that has ended stays as it is."""

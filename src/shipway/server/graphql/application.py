@@ -8,7 +8,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphql import ExecutionResult, GraphQLError, execute
+from graphql import (
+    ExecutionResult,
+    GraphQLError,
+    OperationDefinitionNode,
+    OperationType,
+    execute,
+)
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -48,7 +54,11 @@ class GraphQL:
         if inspect.isawaitable(result):
             result = await result
         assert isinstance(result, ExecutionResult)
-        return _rendered(result)
+        is_change = any(
+            isinstance(one, OperationDefinitionNode) and one.operation is OperationType.MUTATION
+            for one in document.definitions
+        )
+        return _rendered(result, is_change=is_change)
 
 
 def graphql_routes() -> Sequence[BaseRoute]:
@@ -71,12 +81,16 @@ def _asked(body: bytes) -> tuple[str, dict[str, Any] | None, str | None]:
     return value["query"], variables, operation or None
 
 
-def _rendered(result: ExecutionResult) -> Response:
+def _rendered(result: ExecutionResult, *, is_change: bool) -> Response:
+    """Return the answer; the client shows the message of a refused question only at a 200."""
     if not result.errors:
         return _respond(result.data, [], 200)
     first = result.errors[0].original_error
     if isinstance(first, ShipwayError):
-        return _respond(result.data, result.errors, graphql_status(first), first)
+        status = graphql_status(first)
+        is_final = 400 <= status < 500 and status != 429
+        shown = 200 if is_final and not is_change else status
+        return _respond(result.data, result.errors, shown, first)
     if first is None:  # the values of variables, or null where there must be something
         return _respond(result.data, result.errors, 400 if result.data is None else 500)
     log.error("resolver failed", exc_info=first)

@@ -45,6 +45,20 @@ async def delete_run(_: Any, info: Info, *, input: dict[str, Any]) -> dict[str, 
     return {"clientMutationId": input.get("clientMutationId")}
 
 
+async def alert(_: Any, info: Info, *, input: dict[str, Any]) -> dict[str, Any]:
+    """Keep an alert with its run."""
+    call = info.context
+    runs, actor = call.edge.service.tracked, call.actor
+    level = (input.get("severity") or "INFO").lower()
+
+    def work(tx: Tx) -> None:
+        view = runs.get(tx, actor, input["entityName"], input["projectName"], input["runName"])
+        runs.alert(tx, actor, view, title=input["title"], text=input["text"], level=level)
+
+    await call.edge.write(work)
+    return {"success": True, "clientMutationId": input.get("clientMutationId")}
+
+
 def wandb_config(view: RunView, _: Info, *, keys: list[str] | None = None) -> str:
     """Return what the client keeps for itself."""
     own = view.run.facts.client
@@ -65,7 +79,12 @@ def _user(view: RunView, _: Info) -> dict[str, Any] | None:
 
 
 RESOLVERS: Resolvers = {
-    "Mutation": {"upsertBucket": upsert_bucket, "stopRun": stop_run, "deleteRun": delete_run},
+    "Mutation": {
+        "upsertBucket": upsert_bucket,
+        "stopRun": stop_run,
+        "deleteRun": delete_run,
+        "notifyScriptableRunAlert": alert,
+    },
     "Run": {
         "id": _node,
         "name": lambda view, _: view.run.id,

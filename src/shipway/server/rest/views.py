@@ -176,6 +176,7 @@ def run_view(view: RunView, base_url: str) -> dict[str, Any]:
         "host": run.facts.host,
         "program": run.facts.program,
         "commit": run.facts.commit,
+        "alerts": [dict(alert) for alert in run.facts.alerts],
         "heard_at": run.heard_at,
         "url": f"{base_url}/{path}",
         "created_at": run.created_at,
