@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import zlib
 from typing import Any
 
 import pytest
 
+from shipway.domain.console import ConsoleLine, overlay, pack, unpack
 from shipway.domain.errors import Forbidden, Invalid, Unauthenticated
+from shipway.domain.ids import Digest
+from shipway.domain.run import ConsoleChunk
 from shipway.server.files.lines import read_stream
 from shipway.server.signed import LIFE_MS, PREFIX, Right, Signer
+from shipway.service.upkeep import sealed_console
 from shipway.testing.clock import ManualClock
 
 RIGHT = Right(method="PUT", entity="ann", project="demo", run="r1", path="a/b.txt", size=10)
@@ -58,11 +62,39 @@ def test_the_newest_summary_counts() -> None:
 
 
 def test_a_console_s_lines_become_one_blob() -> None:
-    sent = read_stream(stream(output__log={"offset": 3, "content": ["x", {"y": 1}]}), at=9)
+    content = ["2026-11-24T05:05:01.500000 out", "ERROR 2026-11-24T05:05:01 err", "plain", {"y": 1}]
+    sent = read_stream(stream(output__log={"offset": 3, "content": content}), at=9)
     chunk = sent.report.console
     assert chunk is not None
-    assert (chunk.first_line, chunk.line_count, chunk.at) == (3, 2, 9)
-    assert json.loads(zlib.decompress(sent.console)) == ["x", '{"y":1}']
+    assert (chunk.first_line, chunk.line_count, chunk.at) == (3, 4, 9)
+    at = 1_795_496_701_000
+    assert unpack(sent.console) == [
+        ConsoleLine(stream=1, at=at + 500, text="out"),
+        ConsoleLine(stream=2, at=at, text="err"),
+        ConsoleLine(stream=1, at=0, text="plain"),
+        ConsoleLine(stream=1, at=0, text='{"y":1}'),
+    ]
+
+
+def a_piece(number: int, first: int, *texts: str | None) -> tuple[ConsoleChunk, bytes]:
+    """Make a chunk of lines; None is a hole."""
+    lines = [None if text is None else ConsoleLine(stream=1, at=0, text=text) for text in texts]
+    data = pack(lines)
+    digest = Digest(hashlib.sha256(data).hexdigest())
+    chunk = ConsoleChunk(
+        number=number, first_line=first, line_count=len(texts), digest=digest, at=number
+    )
+    return chunk, data
+
+
+def test_a_line_written_again_is_as_it_was_written_last() -> None:
+    pieces = [a_piece(0, 0, "a", "10 %"), a_piece(1, 1, "20 %", None, "d"), a_piece(2, 7, "h")]
+    texts = {number: line.text for number, line in overlay(pieces).items()}
+    assert texts == {0: "a", 1: "20 %", 3: "d", 7: "h"}
+    chunk, data = sealed_console([one for one, _ in pieces], [data for _, data in pieces])
+    assert (chunk.number, chunk.first_line, chunk.line_count) == (2, 0, 8)
+    again = overlay([(chunk, data), a_piece(3, 2, "c")])
+    assert [line.text for line in again.values()] == ["a", "20 %", "c", "d", "h"]
 
 
 def test_the_end_has_an_exit_code() -> None:

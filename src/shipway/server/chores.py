@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from shipway.domain.attempt import LogChunk
 from shipway.domain.errors import ShipwayError
+from shipway.domain.run import ConsoleChunk
 from shipway.server.edge import Edge
-from shipway.service.upkeep import Seal, sealed
+from shipway.service.upkeep import Seal, sealed, sealed_console
 
 log = logging.getLogger("shipway.server")
 
@@ -70,6 +71,20 @@ class Chores:
         """Make one blob of each ended log."""
         for seal in await self._edge.read(self._edge.service.upkeep.to_seal):
             await self._seal(seal)
+        for seq, chunks in await self._edge.read(self._edge.service.upkeep.long_consoles):
+            await self._seal_console(seq, chunks)
+
+    async def _seal_console(self, seq: int, chunks: list[ConsoleChunk]) -> None:
+        edge = self._edge
+
+        def pack() -> ConsoleChunk:
+            pieces = [edge.blobs.get(old.digest) for old in chunks]
+            chunk, data = sealed_console(chunks, pieces)
+            edge.blobs.put(chunk.digest, data)
+            return chunk
+
+        chunk = await edge.run(pack)
+        await edge.write(lambda tx: tx.consoles.seal(seq, chunk))
 
     async def _seal(self, seal: Seal) -> None:
         edge = self._edge

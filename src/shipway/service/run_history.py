@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from shipway.domain.run import Run
+from shipway.domain.run import ConsoleChunk, Run
 from shipway.service.ports import Tx
 
 ROWS_LIMIT = 10_000  # rows of one answer
+CHUNKS_LIMIT = 10_000  # of one console; upkeep makes one of many
 LAST_STEP = (1 << 62) - 1
 
 
@@ -86,6 +87,10 @@ class RunHistory:
     def system_size(self, tx: Tx, run: Run) -> int:
         """Return how many lines of the machine's metrics there are."""
         return tx.streams.system_size(run.seq)
+
+    def console(self, tx: Tx, run: Run) -> list[ConsoleChunk]:
+        """Return the chunks of what a client saw on its terminal, in the order of their coming."""
+        return tx.consoles.chunks(run.seq, limit=CHUNKS_LIMIT)
 
     def console_size(self, tx: Tx, run: Run) -> int:
         """Return how many lines a client saw on its terminal."""

@@ -103,5 +103,8 @@ class ConsoleRows(Protocol):
     def size(self, seq: int) -> int:
         """Return how many lines there are, holes included."""
 
-    def drop(self, seq: int, *, to_number: int) -> None:
-        """Forget the chunks up to one of them."""
+    def long(self, *, chunks: int, limit: int) -> list[int]:
+        """Return the seqs of runs with more chunks than that."""
+
+    def seal(self, seq: int, chunk: ConsoleChunk) -> None:
+        """Put one chunk in place of all up to its own number."""

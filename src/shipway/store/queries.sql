@@ -570,6 +570,19 @@ LIMIT :limit
 -- Those that one blob took the place of.
 DELETE FROM run_console WHERE run_seq = :run_seq AND number <= :number
 
+-- name: put_console
+-- In place of those that were dropped.
+INSERT INTO run_console (run_seq, number, first_line, line_count, digest, at)
+VALUES (:run_seq, :number, :first_line, :line_count, :digest, :at)
+
+-- name: long_consoles
+-- Those that upkeep makes one chunk of.
+SELECT run_seq FROM run_console
+GROUP BY run_seq
+HAVING count(*) > :chunks
+ORDER BY run_seq
+LIMIT :limit
+
 -- name: console_size
 -- Lines, holes included.
 SELECT max(first_line + line_count) FROM run_console WHERE run_seq = :run_seq

@@ -118,6 +118,20 @@ class Consoles:
         row = self._session.one("console_size", {"run_seq": seq})
         return 0 if row is None or row[0] is None else int(row[0])
 
-    def drop(self, seq: int, *, to_number: int) -> None:
-        """Forget the chunks up to one of them."""
-        self._session.run("drop_console", {"run_seq": seq, "number": to_number})
+    def long(self, *, chunks: int, limit: int) -> list[int]:
+        """Return the seqs of runs with more chunks than that."""
+        rows = self._session.all("long_consoles", {"chunks": chunks, "limit": limit})
+        return [seq for (seq,) in rows]
+
+    def seal(self, seq: int, chunk: ConsoleChunk) -> None:
+        """Put one chunk in place of all up to its own number."""
+        self._session.run("drop_console", {"run_seq": seq, "number": chunk.number})
+        params = {
+            "run_seq": seq,
+            "number": chunk.number,
+            "first_line": chunk.first_line,
+            "line_count": chunk.line_count,
+            "digest": chunk.digest,
+            "at": chunk.at,
+        }
+        self._session.run("put_console", params)

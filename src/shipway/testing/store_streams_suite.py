@@ -142,6 +142,10 @@ class StreamSuite:
             assert tx.consoles.size(run.seq) == 5
             reached = tx.references.console(after=(-1, -1), limit=9)
             assert [digest for _, _, digest in reached] == [first.digest, later.digest]
-        write(store, lambda tx: tx.consoles.drop(run.seq, to_number=0))
+            assert tx.consoles.long(chunks=1, limit=9) == [run.seq]
+            assert tx.consoles.long(chunks=2, limit=9) == []
+        sealed = ConsoleChunk(number=1, first_line=0, line_count=5, digest=a_digest(3), at=3)
+        write(store, lambda tx: tx.consoles.seal(run.seq, sealed))
+        write(store, lambda tx: tx.consoles.add(run.seq, first))
         with store.read() as tx:
-            assert tx.consoles.chunks(run.seq, limit=9) == [later]
+            assert tx.consoles.chunks(run.seq, limit=9) == [sealed, replace(first, number=2)]

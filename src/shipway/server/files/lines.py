@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import zlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from shipway.domain.console import STDERR, STDOUT, ConsoleLine, pack
 from shipway.domain.errors import Invalid
 from shipway.domain.ids import Digest
 from shipway.domain.run import ConsoleChunk, StreamLine
@@ -16,6 +17,7 @@ from shipway.service.tracked_runs import StreamReport
 
 HISTORY, SYSTEM = "wandb-history.jsonl", "wandb-events.jsonl"
 SUMMARY, CONSOLE = "wandb-summary.json", "output.log"
+ERROR = "ERROR "  # before a line of stderr
 OFFSET_LIMIT = 1 << 40
 STEP_LIMIT = (1 << 62) - 1
 
@@ -68,8 +70,7 @@ def _console(file: Any, *, at: int) -> tuple[ConsoleChunk | None, bytes]:
     offset, content = _part(file)
     if not content:
         return None, b""
-    text = _ENCODE([line if isinstance(line, str) else _ENCODE(line) for line in content])
-    data = zlib.compress(text.encode(), 6)
+    data = pack([_console_line(line) for line in content])
     chunk = ConsoleChunk(
         number=0,
         first_line=offset,
@@ -78,6 +79,18 @@ def _console(file: Any, *, at: int) -> tuple[ConsoleChunk | None, bytes]:
         at=at,
     )
     return chunk, data
+
+
+def _console_line(line: Any) -> ConsoleLine:
+    """Read `[ERROR ]TIME text`, as the client writes what it saw."""
+    text = line if isinstance(line, str) else _ENCODE(line)
+    rest = text.removeprefix(ERROR)
+    time, _, shown = rest.partition(" ")
+    try:
+        at = int(datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp() * 1_000)
+    except (ValueError, OverflowError):
+        return ConsoleLine(stream=STDOUT, at=0, text=text)
+    return ConsoleLine(stream=STDOUT if rest == text else STDERR, at=at, text=shown)
 
 
 def _part(file: Any) -> tuple[int, list[Any]]:
