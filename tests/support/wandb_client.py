@@ -122,6 +122,8 @@ class WandbClient:
             if process.poll() is None:
                 process.kill()
             process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 def said_in(text: str) -> list[dict[str, Any]]:
