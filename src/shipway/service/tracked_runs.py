@@ -216,8 +216,8 @@ class TrackedRuns:
         if actor.role not in WRITERS:
             raise Forbidden(f"a key with the role {actor.role} may not make runs")
         entity = own_entity(actor, ask.entity)
-        if fold(entity) != fold(actor.entity):
-            entity = known_entity(tx, entity)
+        is_own = fold(entity) == fold(actor.entity)
+        entity = actor.entity if is_own else known_entity(tx, entity)
         run_id = new_run_id(self._random) if ask.id is None else check_name(ask.id, field="id")
         run = Run(
             seq=0,

@@ -39,11 +39,13 @@ class GraphQL:
     async def answer(self, request: Request) -> Response:
         """Execute one operation."""
         call = call_in(request.scope)
-        query, variables, operation = _asked(call.body)
         try:
+            query, variables, operation = _asked(call.body)
             document = self._documents.get(query)
         except Refused as refused:
             return _respond(None, refused.errors, 400)
+        except Invalid as error:
+            return _respond(None, [GraphQLError(error.message)], 400)
         result = execute(
             self._schema,
             document,
@@ -91,7 +93,9 @@ def _rendered(result: ExecutionResult, *, is_change: bool) -> Response:
         is_final = 400 <= status < 500 and status != 429
         shown = 200 if is_final and not is_change else status
         return _respond(result.data, result.errors, shown, first)
-    if first is None:  # the values of variables, or null where there must be something
+    if first is None or isinstance(
+        first, GraphQLError
+    ):  # the values of variables, or null where there must be something
         return _respond(result.data, result.errors, 400 if result.data is None else 500)
     log.error("resolver failed", exc_info=first)
     fault = ShipwayError("a fault of the server itself; its log says more")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shipway.domain.errors import Invalid
-from shipway.server.graphql.translate import field_of
+from shipway.server.graphql.translate import reader_of
 from shipway.service.runs import RunView
 
 DEPTH_LIMIT = 20
@@ -27,7 +27,7 @@ def predicate(text: str | None) -> Condition:
         return lambda _: True
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         raise Invalid("filters must be a JSON object", field="filters", value=text) from None
     return _all_of(value or {}, _Budget())
 
@@ -39,7 +39,8 @@ def ordered(views: Sequence[RunView], order: str | None) -> list[RunView]:
     path = key.lstrip("+-")
     if path in {"created_at", "createdAt"}:
         return sorted(views, key=lambda view: view.run.seq, reverse=not is_up)
-    found = [(field_of(view, path), view) for view in views]
+    read = reader_of(path)
+    found = [(read(view), view) for view in views]
     present = [(value, view) for value, view in found if _is_real(value)]
     present.sort(key=lambda pair: _rank(pair[0]), reverse=not is_up)
     return [view for _, view in present] + [view for value, view in found if not _is_real(value)]
@@ -83,8 +84,8 @@ def _one(key: str, wanted: Any, budget: _Budget, depth: int) -> Condition:
         return lambda view: not part(view)
     if key.startswith("$"):
         raise Invalid(f"a filter's operator {key!r} is not known", field=key)
-    test = _test(key, wanted)
-    return lambda view: test(field_of(view, key))
+    read, test = reader_of(key), _test(key, wanted)
+    return lambda view: test(read(view))
 
 
 def _test(key: str, wanted: Any) -> Callable[[Any], bool]:

@@ -18,19 +18,18 @@ async def history(
     view: RunView,
     info: Info,
     *,
-    minStep: int | None = None,  # noqa: N803 - the schema's name
-    maxStep: int | None = None,  # noqa: N803 - the schema's name
+    minStep: object = None,  # noqa: N803 - the schema's name
+    maxStep: object = None,  # noqa: N803 - the schema's name
     samples: int | None = None,
 ) -> list[str]:
     """Return rows as JSON: a page of steps, or a sample of all."""
     call = info.context
     rows = call.edge.service.history
     limit = SAMPLES if samples is None else samples
-    if minStep is None and maxStep is None:
+    first, end = _bound("minStep", minStep), _bound("maxStep", maxStep)
+    if first is None and end is None:
         return await call.edge.read(lambda tx: rows.sample(tx, view.run, limit=limit))
-    return await call.edge.read(
-        lambda tx: rows.page(tx, view.run, min_step=minStep, max_step=maxStep)
-    )
+    return await call.edge.read(lambda tx: rows.page(tx, view.run, min_step=first, max_step=end))
 
 
 async def events(view: RunView, info: Info, *, samples: int | None = None) -> list[str]:
@@ -113,8 +112,16 @@ def _spec(text: str) -> Spec:
         raise Invalid("a spec is a JSON object with keys", field="specs", value=text) from None
 
 
+def _bound(name: str, step: object) -> int | None:
+    if step is None or (isinstance(step, int) and abs(step) < 1 << 62):
+        return step
+    raise Invalid(f"{name} must be a whole number of 62 bits", field=name, value=step)
+
+
 def _whole(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) else None
+    if not isinstance(value, int | float) or not abs(value) < 1 << 62:
+        return None
+    return int(value)
 
 
 def _type(value: object) -> str:

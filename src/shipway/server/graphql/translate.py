@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -112,12 +112,14 @@ def time_of(at: int | None) -> str | None:
     return datetime.fromtimestamp(at / 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def field_of(view: RunView, path: str) -> Any:
-    """Return what a filter's or an order's key stands for; `Invalid` names an unknown key."""
+def reader_of(path: str) -> Callable[[RunView], Any]:
+    """Return what a filter's or an order's key reads; `Invalid` names an unknown one."""
     head, _, rest = path.partition(".")
-    if head in {"config", "summary_metrics", "summaryMetrics", "summary"} and rest:
-        values = view.run.config if head == "config" else view.run.summary
-        return _within(values, rest.removesuffix(".value") if head == "config" else rest)
+    if head == "config" and rest:
+        key = rest.removesuffix(".value")
+        return lambda view: _within(view.run.config, key)
+    if head in {"summary_metrics", "summaryMetrics", "summary"} and rest:
+        return lambda view: _within(view.run.summary, rest)
     reader = _FIELDS.get(path)
     if reader is None:
         known = ", ".join(sorted(_FIELDS))
@@ -126,7 +128,7 @@ def field_of(view: RunView, path: str) -> Any:
             "summary_metrics.KEY)",
             field=path,
         )
-    return reader(view)
+    return reader
 
 
 def _duration(view: RunView) -> float | None:
@@ -134,7 +136,7 @@ def _duration(view: RunView) -> float | None:
     return None if heard is None else (heard - view.run.created_at) / 1_000
 
 
-_FIELDS: Mapping[str, Any] = {
+_FIELDS: Mapping[str, Callable[[RunView], Any]] = {
     "name": lambda view: view.run.id,
     "display_name": lambda view: view.run.name or view.run.id,
     "displayName": lambda view: view.run.name or view.run.id,
@@ -175,7 +177,7 @@ def _value_of(one: Any) -> Any:
 def _object(field: str, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise Invalid(f"{field} must be a JSON object", field=field, value=text)
