@@ -294,7 +294,7 @@ class TombstoneRows(Protocol):
     """What deleted items leave."""
 
     def due(self, *, before: int, limit: int) -> list[Tombstone]:
-        """Return ended items that were deleted before this and still have something."""
+        """Return ended items, and runs, that were deleted before this and still have something."""
 
     def count(self, *, before: int) -> int:
         """Count them."""
