@@ -6,11 +6,13 @@ import pytest
 
 from shipway.domain.ids import ItemId, Token
 from shipway.domain.item import Event, Failure, FailureClass, Stage, State
-from shipway.service.leases import Grant, Starts
+from shipway.service.leases import UNSTARTED_TERM_MS, Grant, Starts
+from shipway.service.upkeep import GRACE_MS
 from tests.unit.conftest import SOURCE, World
 
 STARTS = Starts(limit=1, sources=[SOURCE])
 ASKED_AFTER_MS = 13_000
+DAY_MS = 86_400_000
 
 
 def started(world: World) -> Grant:
@@ -26,6 +28,16 @@ def test_a_lease_that_nobody_heard_of_expires_and_is_made_again(world: World) ->
     (lost,) = world.lease().leases
     world.pass_time(60_000)
     assert [grant.item.id for grant in world.lease().leases] == [lost.item.id]
+
+
+@pytest.mark.parametrize("jump", [DAY_MS, -DAY_MS], ids=["on", "back"])
+def test_a_jump_of_the_wall_clock_ends_no_lease_early_or_late(world: World, jump: int) -> None:
+    world.add()
+    assert world.lease().leases
+    world.pass_time(5_000)
+    world.clock.jump(jump)
+    assert not world.pass_time(UNSTARTED_TERM_MS + GRACE_MS - 6_000), "it ended early"
+    assert world.pass_time(2_000), "it did not end in time"
 
 
 def test_an_item_started_with_a_lease_that_never_came_is_given_back_when_asked(
