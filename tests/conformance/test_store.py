@@ -11,6 +11,7 @@ from shipway.testing.store_records_suite import (
     QueueSuite,
     RunSuite,
 )
+from shipway.testing.store_streams_suite import StreamSuite, TrackedRunSuite
 from shipway.testing.store_suite import EventSuite, ItemSuite, LeaseSuite
 
 
@@ -31,6 +32,14 @@ class TestQueues(QueueSuite):
 
 
 class TestRuns(RunSuite):
+    pass
+
+
+class TestTrackedRuns(TrackedRunSuite):
+    pass
+
+
+class TestStreams(StreamSuite):
     pass
 
 

@@ -42,6 +42,12 @@ class FakeRuns:
         page = self.rows[after : after + 4]
         return {"items": page, "next": str(after + 4) if len(page) == 4 else None}
 
+    def console(self, *_: str, after: int) -> dict[str, Any]:
+        if after > 5:
+            return {"items": [], "next": None}
+        row = {"number": after, "stream": 2 if after else 1, "at": 7, "text": f"line {after}"}
+        return {"items": [row | {"number": 5 if after else 4}], "next": "5" if not after else None}
+
     def files(self, *_: str) -> list[dict[str, Any]]:
         return [{"path": path, "size": 5, "digest": "0" * 64, "at": 1} for path in self.paths]
 
@@ -106,8 +112,18 @@ def test_a_file_is_never_written_outside_of_the_folder(tmp_path: Path) -> None:
         file.download(tmp_path / "inner")
 
 
-def test_a_run_without_an_item_has_no_log() -> None:
-    assert list(a_run(FakeRuns(a_value("finished"))).logs()) == []
+def test_the_log_of_a_run_without_an_item_is_its_client_s_console() -> None:
+    lines = list(a_run(FakeRuns(a_value("finished"))).logs())
+    assert [(line.stream, line.text) for line in lines] == [
+        ("stdout", "line 0"),
+        ("stderr", "line 5"),
+    ]
+
+
+def test_a_console_is_followed_until_the_run_has_ended() -> None:
+    runs = FakeRuns(a_value("running"), a_value("running"), a_value("finished"))
+    assert len(list(a_run(runs).logs(follow=True))) == 2
+    assert runs.asked == 3
 
 
 def test_the_api_pages_through_runs() -> None:

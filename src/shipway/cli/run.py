@@ -70,7 +70,11 @@ def logs(*, run_path: str, follow: bool, is_json: bool) -> None:
     """Print the log of a run's last attempt."""
     from shipway.cli.log import print_log  # noqa: PLC0415 - the other commands need no log reader
 
-    item_id = _item_of(_find(run_path))
+    found = _find(run_path)
+    if not found.get("item_id"):
+        _print_console(found, is_following=follow, is_json=is_json)
+        return
+    item_id = _item_of(found)
     print_log(
         connect(), item_id, name="program", attempt=None, is_following=follow, is_json=is_json
     )
@@ -82,8 +86,11 @@ def logs(*, run_path: str, follow: bool, is_json: bool) -> None:
 @as_json
 def stop(*, run_path: str, grace: float | None, is_json: bool) -> None:
     """Stop a run."""
-    item_id = _item_of(_find(run_path))
-    stopped = connect().items.stop(item_id, grace_s=grace)
+    found = _find(run_path)
+    if found.get("item_id"):
+        stopped = connect().items.stop(_item_of(found), grace_s=grace)
+    else:
+        stopped = connect().runs.stop(found["entity"], found["project"], found["id"])
     if is_json:
         emit(stopped)
     else:
@@ -157,6 +164,20 @@ def _find(path: str) -> dict[str, Any]:
     if len(parts) < 3:
         parts.insert(0, link.settings.entity or str(link.client.me()["entity"]))
     return link.client.runs.get(*parts)
+
+
+def _print_console(found: dict[str, Any], *, is_following: bool, is_json: bool) -> None:
+    """Print what the client of a run saw, which no item has."""
+    from shipway.sdk.line import Line  # noqa: PLC0415 - the other commands need no SDK
+    from shipway.sdk.run import load_run  # noqa: PLC0415 - as above
+
+    run = load_run(Line(connection()), found["entity"], found["project"], found["id"])
+    lines = run.logs(follow=is_following)
+    if is_json:
+        emit_list([{"stream": one.stream, "at": one.at, "text": one.text} for one in lines])
+        return
+    for one in lines:
+        say(one.text)
 
 
 def _item_of(run: dict[str, Any]) -> str:

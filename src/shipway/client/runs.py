@@ -38,6 +38,19 @@ class Runs:
         query = {"after": after, "limit": limit}
         return self._wire.get(_path(entity, project, run_id) + "/history", query)
 
+    def console(
+        self, entity: str, project: str, run_id: str, *, after: int = 0
+    ) -> dict[str, Any]:  # fmt: skip
+        """Return lines that a run's own client saw: `{items, next}`."""
+        return self._wire.get(_path(entity, project, run_id) + "/console", {"after": after})
+
+    def stop(self, entity: str, project: str, run_id: str) -> dict[str, Any]:
+        """Ask for a run's end."""
+        found: dict[str, Any] = self._wire.send(
+            "POST", _path(entity, project, run_id) + "/stop", body={}
+        ).json()
+        return found
+
     def files(self, entity: str, project: str, run_id: str) -> list[dict[str, Any]]:
         """Return the run's files: `{path, digest, size, at}`."""
         found: list[dict[str, Any]] = self._wire.get(_path(entity, project, run_id) + "/files")[

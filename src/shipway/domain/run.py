@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from shipway.domain.ids import Digest, ItemId, RunId
+from shipway.domain.ids import Digest, ItemId, RunId, UserName
 from shipway.domain.item import FailureClass, Item, State
 
 PATH_LIMIT = 1_024  # characters of a file's path
@@ -24,9 +24,42 @@ class RunState(StrEnum):
     STOPPED = "stopped"  # somebody asked for its end
 
 
+ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.CRASHED, RunState.STOPPED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What people and clients say of a run, beside its values."""
+
+    description: str | None = None
+    notes: str | None = None
+    tags: tuple[str, ...] = ()
+    group: str | None = None
+    job_type: str | None = None
+    host: str | None = None
+    program: str | None = None
+    repo: str | None = None
+    commit: str | None = None
+    client: Mapping[str, Any] = field(default_factory=dict)  # what a client keeps for itself
+    alerts: tuple[Mapping[str, Any], ...] = ()  # title, text, level, at: the newest
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is said, and nothing else."""
+        return {one.name: value for one in fields(self) if (value := getattr(self, one.name))}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RunFacts:
+        """Build facts from what `to_json` returned; keys of a later version are left out."""
+        known = {one.name: value[one.name] for one in fields(cls) if one.name in value}
+        for name in ("tags", "alerts"):
+            if name in known:
+                known[name] = tuple(known[name])
+        return cls(**known)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A row of `runs`; its state comes from its item."""
+    """A row of `runs`; its state comes from its item, if it has one."""
 
     seq: int  # 0 until stored
     id: RunId
@@ -38,6 +71,14 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     history_size: int = 0  # rows
+    state: RunState | None = None  # of a run that its own client tracks; else its item says it
+    facts: RunFacts = field(default_factory=RunFacts)
+    created_by: UserName | None = None
+    exit_code: int | None = None
+    heard_at: int | None = None  # when its client was last heard of
+    deadline: int | None = None  # in lease time: not heard of until then, it has crashed
+    stop_requested_at: int | None = None
+    deleted_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +88,27 @@ class RunFile:
     path: str  # relative, with '/', no '..'
     digest: Digest
     size: int
+    at: int
+    md5: str | None = None  # in base64; of those that came through a signed address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLine:
+    """A line that a client numbered: a row of the history, or of the machine's own metrics."""
+
+    number: int
+    step: int
+    text: str  # JSON of ASCII alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleChunk:
+    """Lines of a client's terminal that lie in one blob; a later chunk overwrites them."""
+
+    number: int  # in the order in which they came
+    first_line: int
+    line_count: int
+    digest: Digest
     at: int
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from shipway.client import Client
+from shipway.domain.console import STDERR
 from shipway.domain.log_lines import LogLine
 from shipway.sdk.line import Line
 from shipway.sdk.log_reader import read_log
 from shipway.sdk.refusal import as_launch_error
 
+FOLLOW_S = 2.0  # between two questions for new lines of a client's console
 HISTORY_PAGE = 10_000  # rows asked for at once
 
 _ENDED = frozenset({"finished", "failed", "crashed", "stopped"})
@@ -157,7 +159,7 @@ class Run:
     def logs(self, follow: bool = False) -> Iterator[LogLine]:  # noqa: FBT001, FBT002 - as named
         """Yield the program's log, line by line; see `QueuedRun.logs`."""
         if self.item_id is None:
-            return iter(())
+            return self._console(is_followed=follow)
         return read_log(self._line, self.item_id, is_followed=follow)
 
     def refresh(self) -> Run:
@@ -190,6 +192,25 @@ class Run:
         return client.runs.history(
             self.entity, self.project, self.id, after=after, limit=HISTORY_PAGE
         )
+
+    def _console(self, *, is_followed: bool) -> Iterator[LogLine]:
+        """Yield what the run's own client saw; a line written again later stays as it was."""
+        after = 0
+        while True:
+            is_over = not is_followed or self.state in _ENDED
+            with as_launch_error():
+                page = self._line.ask(partial(self._console_page, after=after))
+            for row in page["items"]:
+                after = int(row["number"]) + 1
+                stream = "stderr" if row["stream"] == STDERR else "stdout"
+                yield LogLine(stream=stream, at=int(row["at"]), text=str(row["text"]))
+            if page.get("next") is None:
+                if is_over:
+                    return
+                self._line.pause(FOLLOW_S)
+
+    def _console_page(self, client: Client, *, after: int) -> dict[str, Any]:
+        return client.runs.console(self.entity, self.project, self.id, after=after)
 
     def _read_file(self, path: str) -> bytes:
         with as_launch_error():

@@ -17,14 +17,18 @@ from shipway import schemas
 from shipway.domain.disk import Room
 from shipway.server.access_log import AccessLog
 from shipway.server.auth import Auth
+from shipway.server.body import BodyRule
 from shipway.server.chores import Chores
 from shipway.server.edge import Edge
-from shipway.server.gate import Gate, Receive, Send
+from shipway.server.files.application import file_routes
+from shipway.server.gate import GRAPHQL_PATH, Gate, Receive, Send
+from shipway.server.graphql.application import graphql_routes
 from shipway.server.hints import Hints
 from shipway.server.rest.application import HotRoutes, rest_application
 from shipway.server.rest.openapi import openapi
 from shipway.server.rest.routes import body_rule
-from shipway.server.settings import Settings
+from shipway.server.settings import Limits, Settings
+from shipway.server.signed import PREFIX as SIGNED
 from shipway.server.tidying import Tidying
 from shipway.server.web.html import environment
 from shipway.server.web.pages import page_routes
@@ -81,6 +85,7 @@ class Application:
         hints = Hints(edge=self.edge, settler=self.edge.open(loop))
         chores = Chores(self.edge, holds_upkeep=self._holds_upkeep)
         await chores.start()
+        self.edge.signer.begin(await self.edge.write(self.edge.service.keys.signing_key))
         await hints.look()
         self.edge.store.subscribe(hints.take)
         self.edge.store.before_commit(self.edge.claims)
@@ -138,17 +143,28 @@ def build_app(
     )
     auth = Auth(edge, is_tls=base_url.startswith("https://"))
     access = AccessLog(sys.stderr)
-    rest = rest_application(page_routes())
+    rest = rest_application([*graphql_routes(), *file_routes(), *page_routes()])
     rest.state.openapi = openapi(rest)
     rest.state.templates = environment()
     gate = Gate(
         edge=edge,
         auth=auth,
         app=HotRoutes(rest),
-        rule_of=partial(body_rule, settings.limits),
+        rule_of=partial(_body_rule, settings.limits),
         access=access,
     )
     return Application(edge=edge, gate=gate, access=access, holds_upkeep=holds_upkeep, room=room)
+
+
+def _body_rule(limits: Limits, method: str, path: str) -> BodyRule:
+    """Return what an address takes; those of the wandb client take more than most."""
+    if path == GRAPHQL_PATH:
+        return BodyRule(limit=limits.graphql_body, is_json=True)
+    if path.startswith(SIGNED):
+        return BodyRule(limit=limits.blob_body, is_json=False)
+    if path.startswith("/files/"):
+        return BodyRule(limit=limits.stream_body, is_json=True)
+    return body_rule(limits, method, path)
 
 
 def build_service(clock: Clock) -> Service:

@@ -8,13 +8,15 @@ from collections.abc import Callable
 
 from shipway.domain.attempt import LogChunk
 from shipway.domain.errors import ShipwayError
+from shipway.domain.run import ConsoleChunk
 from shipway.server.edge import Edge
-from shipway.service.upkeep import Seal, sealed
+from shipway.service.upkeep import Seal, sealed, sealed_console
 
 log = logging.getLogger("shipway.server")
 
 TICK_S = 1.0
 SEAL_EVERY = 30  # ticks
+SILENCE_EVERY = 5  # ticks
 PURGE_EVERY = 300  # ticks
 
 
@@ -57,6 +59,9 @@ class Chores:
                 "lease expired", extra={"fields": {"item": item.id, "state": item.state.value}}
             )
         self._ticks += 1
+        if self._ticks % SILENCE_EVERY == 0:
+            for run in await self._edge.write(upkeep.give_up_runs):
+                log.info("run crashed", extra={"fields": {"run": run.id, "project": run.project}})
         if self._ticks % SEAL_EVERY == 0:
             await self.seal()
         if self._ticks % PURGE_EVERY == 0:
@@ -66,6 +71,20 @@ class Chores:
         """Make one blob of each ended log."""
         for seal in await self._edge.read(self._edge.service.upkeep.to_seal):
             await self._seal(seal)
+        for seq, chunks in await self._edge.read(self._edge.service.upkeep.long_consoles):
+            await self._seal_console(seq, chunks)
+
+    async def _seal_console(self, seq: int, chunks: list[ConsoleChunk]) -> None:
+        edge = self._edge
+
+        def pack() -> ConsoleChunk:
+            pieces = [edge.blobs.get(old.digest) for old in chunks]
+            chunk, data = sealed_console(chunks, pieces)
+            edge.blobs.put(chunk.digest, data)
+            return chunk
+
+        chunk = await edge.run(pack)
+        await edge.write(lambda tx: tx.consoles.seal(seq, chunk))
 
     async def _seal(self, seal: Seal) -> None:
         edge = self._edge

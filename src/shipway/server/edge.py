@@ -17,6 +17,7 @@ from shipway.server.polls import LeasePolls, Poll, Work
 from shipway.server.replays import Replays
 from shipway.server.settings import Settings
 from shipway.server.settle import Settler
+from shipway.server.signed import Signer
 from shipway.server.waits import Waits
 from shipway.service.ports import Blobs, Clock, Store, Tx
 from shipway.service.wiring import Service
@@ -52,6 +53,7 @@ class Edge:
         self.log_waits: Waits[ItemId] = Waits()
         self.replays = Replays(clock=clock)
         self.log_bytes = LogBytes(blobs=blobs)
+        self.signer = Signer(clock=clock, base_url=base_url)
         self.is_closing = False
         self._settler: Settler | None = None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="shipway-read")

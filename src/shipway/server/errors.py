@@ -48,9 +48,14 @@ def error_json(error: ShipwayError) -> dict[str, Any]:
     return {"code": error.code.value, "message": error.message, "details": error.details}
 
 
-def error_answer(error: ShipwayError) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+def error_answer(
+    error: ShipwayError, *, is_graphql: bool = False
+) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
     """Return status, body and headers of the answer that an error gets."""
-    body = json.dumps({"error": error_json(error)}, default=str).encode()
+    shown: dict[str, Any] = {"error": error_json(error)}
+    if is_graphql:
+        shown["errors"] = [{"message": error.message}]
+    body = json.dumps(shown, default=str).encode()
     headers = [(b"content-type", b"application/json")]
     if error.code in RETRY_AFTER_S:
         headers.append((b"retry-after", str(RETRY_AFTER_S[error.code]).encode()))
@@ -58,4 +63,10 @@ def error_answer(error: ShipwayError) -> tuple[int, bytes, list[tuple[bytes, byt
         headers.append((b"connection", b"close"))
     if error.code is Code.UNAUTHENTICATED:
         headers.append((b"www-authenticate", b'Bearer realm="shipway"'))
-    return STATUS[error.code], body, headers
+    return graphql_status(error) if is_graphql else STATUS[error.code], body, headers
+
+
+def graphql_status(error: ShipwayError) -> int:
+    """Return the status for the wandb client, which repeats some for hours: those are a 400."""
+    status = STATUS[error.code]
+    return 400 if status in {413, 501} else status

@@ -16,6 +16,7 @@ from shipway.server.call import KEY, Call
 from shipway.server.edge import Edge
 from shipway.server.errors import error_answer
 from shipway.server.protocol import LINE
+from shipway.server.signed import PREFIX as SIGNED
 
 log = logging.getLogger("shipway.server")
 
@@ -30,6 +31,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN_PATHS = frozenset({"/healthz", "/signin"})
 OPEN_PREFIXES = ("/signin/link/", "/static/")
 LINK_PREFIX = "/signin/link/"  # what follows is a secret
+GRAPHQL_PATH = "/graphql"  # its clients look for errors in a form of their own
 FORM = b"application/x-www-form-urlencoded"
 CSP = (
     b"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -84,9 +86,11 @@ class Gate:
     ) -> None:
         headers = dict(scope["headers"])
         method, path = scope["method"], scope["path"]
-        is_open = path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
+        is_open = path in OPEN_PATHS or path.startswith((*OPEN_PREFIXES, SIGNED))
         caller: Caller | None = None
-        if not is_open:
+        if path.startswith(SIGNED):
+            self._edge.signer.read(method, path)  # before a byte of the body is taken
+        elif not is_open:
             caller = await self._auth.identify(headers, address)
             scope[WHO] = caller.actor.label
         body, held, is_json = b"", 0, False
@@ -139,7 +143,7 @@ class Gate:
             location = f"/signin?next={here}".encode()
             await reply.answer(303, b"", [(b"location", location)])
             return
-        status, body, headers = error_answer(error)
+        status, body, headers = error_answer(error, is_graphql=scope["path"] == GRAPHQL_PATH)
         await reply.answer(status, body, headers)
 
 
@@ -200,7 +204,10 @@ def _is_page(scope: Mapping[str, Any]) -> bool:
 
 def _log_path(scope: Mapping[str, Any]) -> str:
     path: str = scope["path"]
-    return LINK_PREFIX + "…" if path.startswith(LINK_PREFIX) else path[:512]
+    for secret in (LINK_PREFIX, SIGNED):
+        if path.startswith(secret):
+            return secret + "…"
+    return path[:512]
 
 
 def _route_of(scope: Mapping[str, Any]) -> str:

@@ -21,6 +21,8 @@ class Limits:
     pack_body: int = 32 << 20  # of several small blobs
     log_body: int = (1 << 20) + 4_096  # of a compressed log chunk
     log_chunk: int = 1 << 20  # bytes of a log chunk before compression
+    graphql_body: int = 16 << 20  # a config or a summary lies in it as text
+    stream_body: int = 32 << 20  # lines of a run: the client sends 20 MB at most
     bodies: int = 512 << 20  # bytes of all bodies in memory at once
     head: int = 32 << 10  # bytes of a request's line and headers
     head_s: float = 10.0  # until the head is there

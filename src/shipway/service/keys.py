@@ -30,6 +30,7 @@ IDLE_MS = 12 * 3600 * 1000  # a session unused for so long is over
 LINK_MS = 5 * 60 * 1000  # a sign-in link lives so long
 SEEN_EVERY_MS = 60_000  # how often a session's last use is written down
 PURGE_LIMIT = 1_000  # sessions, and links, deleted at once
+SIGNING_KEY = "signing_key"  # its name among the server's own secrets
 EMBEDDED = "embedded"  # the label of an embedded home's own key
 
 _JOB = "j"  # the first letter of a job key's id; no other key id begins with it
@@ -194,6 +195,11 @@ class Keys:
         """Raise `Unauthenticated` when a person's key was revoked since it was looked up."""
         if actor.item_id is None:
             self._person(tx, actor.key_id, None)
+
+    def signing_key(self, tx: Tx) -> bytes:
+        """Return what signs addresses on every server of this database."""
+        offered = f"{self._random.getrandbits(256):064x}"
+        return bytes.fromhex(tx.tracked.secret(SIGNING_KEY, offered))
 
     def _begin(self, tx: Tx, key_id: KeyId) -> str:
         cookie = new_token(self._random) + new_token(self._random)

@@ -15,8 +15,8 @@ from shipway.domain.item import Item, ItemEvent, ItemFilter, State
 from shipway.domain.job import Job
 from shipway.domain.lease import HeldAsk, LeaseQuery, Move, Moved
 from shipway.domain.queue import Queue
-from shipway.domain.run import Run, RunFile
 from shipway.domain.tombstone import Tombstone
+from shipway.service.run_rows import ConsoleRows, RunRows, StreamRows, TrackedRunRows
 
 __all__ = [
     "ActorRows",
@@ -25,6 +25,7 @@ __all__ = [
     "Blobs",
     "Clock",
     "ClockRows",
+    "ConsoleRows",
     "EventRows",
     "ItemFilter",
     "ItemRows",
@@ -39,7 +40,9 @@ __all__ = [
     "RunRows",
     "SessionRows",
     "Store",
+    "StreamRows",
     "TombstoneRows",
+    "TrackedRunRows",
     "Tx",
 ]
 
@@ -148,36 +151,6 @@ class QueueRows(Protocol):
 
     def counts(self, queue_id: QueueId) -> dict[State, int]:
         """Count its items by state, tombstones left out."""
-
-
-class RunRows(Protocol):
-    """Runs with what they report."""
-
-    def insert(self, run: Run) -> Run:
-        """Store a new run; `Exists` for an id that its project knows."""
-
-    def get(self, entity: str, project: str, run_id: RunId) -> Run | None:
-        """Return a run; entity and project are matched without case."""
-
-    def find(
-        self, *, entity: str | None, project: str | None, before_seq: int | None, limit: int
-    ) -> list[Run]:
-        """Return runs, newest first."""
-
-    def update(self, seq: int, *, config: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-        """Replace config and summary as a whole."""
-
-    def add_history(self, seq: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append rows of the history; NaN and Infinity allowed."""
-
-    def history(self, seq: int, *, after: int, limit: int) -> list[dict[str, Any]]:
-        """Return rows of the history after so many, in order."""
-
-    def add_file(self, seq: int, file: RunFile) -> None:
-        """Add or replace a file."""
-
-    def files(self, seq: int) -> list[RunFile]:
-        """Return the files in order of path."""
 
 
 class LogRows(Protocol):
@@ -348,6 +321,9 @@ class ReferenceRows(Protocol):
     def files(self, *, after: tuple[int, str], limit: int) -> list[tuple[int, str, Digest]]:
         """Return (run, path, digest) of run files, in order."""
 
+    def console(self, *, after: tuple[int, int], limit: int) -> list[tuple[int, int, Digest]]:
+        """Return (run, number, digest) of the chunks of clients' consoles, in order."""
+
     def chunks(
         self, *, after: tuple[str, int, str, int] | None, limit: int
     ) -> list[tuple[str, int, str, int, Digest]]:
@@ -377,6 +353,12 @@ class Tx(Protocol):
     def queues(self) -> QueueRows: ...
     @property
     def runs(self) -> RunRows: ...
+    @property
+    def tracked(self) -> TrackedRunRows: ...
+    @property
+    def streams(self) -> StreamRows: ...
+    @property
+    def consoles(self) -> ConsoleRows: ...
     @property
     def logs(self) -> LogRows: ...
     @property

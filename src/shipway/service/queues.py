@@ -55,7 +55,7 @@ class Queues:
     ) -> Queue:
         """Make a queue; `settings` are the keys of `update`."""
         require(actor, WRITERS, "make queues")
-        owner = _known_entity(tx, own_entity(actor, entity))
+        owner = known_entity(tx, own_entity(actor, entity))
         blank = Queue(
             id=QueueId(0),
             entity=owner,
@@ -228,7 +228,7 @@ _SETTINGS: Sequence[str] = (
 )
 
 
-def _known_entity(tx: Tx, entity: str) -> str:
+def known_entity(tx: Tx, entity: str) -> str:
     """Return an entity as it was first written; `NotFound` where nobody belongs to it."""
     known = {fold(user.entity): user.entity for user in tx.actors.users()}
     if fold(entity) not in known:

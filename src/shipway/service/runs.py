@@ -8,7 +8,7 @@ from typing import Any
 
 from shipway.domain.actor import Actor, Role
 from shipway.domain.errors import Forbidden, Invalid, LeaseLost, NotFound
-from shipway.domain.ids import Digest, RunId, is_digest
+from shipway.domain.ids import Digest, RunId, UserName, is_digest
 from shipway.domain.item import HELD, Item
 from shipway.domain.run import Run, RunFile, RunState, is_clean_path, state_of
 from shipway.service.access import READERS, WRITERS, check_sees, missing, require
@@ -27,6 +27,21 @@ class RunView:
     state: RunState
     item: Item | None
 
+    @property
+    def exit_code(self) -> int | None:
+        """The program's exit code, from whoever saw its end."""
+        return self.run.exit_code if self.item is None else self.item.exit_code
+
+    @property
+    def user(self) -> UserName | None:
+        """Who made it; None for one of an earlier version."""
+        return self.run.created_by if self.item is None else self.item.submitted_by
+
+    @property
+    def is_stop_requested(self) -> bool:
+        """Whether somebody asked for its end."""
+        return (self.run if self.item is None else self.item).stop_requested_at is not None
+
 
 class Runs:
     """Use cases of runs."""
@@ -39,9 +54,9 @@ class Runs:
         path = f"run {entity}/{project}/{run_id}"
         check_sees(actor, entity, path)
         run = tx.runs.get(entity, project, RunId(run_id))
-        if run is None:
+        if run is None or run.deleted_at is not None:
             raise NotFound(missing(path))
-        view = _view(tx, run)
+        view = view_of(tx, run)
         if view is None:
             raise NotFound(f"{missing(path)} yet: its item {run.item_id} waits in its queue")
         if actor.role is Role.JOB and run.item_id != actor.item_id:
@@ -61,7 +76,7 @@ class Runs:
         runs = tx.runs.find(
             entity=entity, project=project, before_seq=before_seq, limit=min(limit, LIST_LIMIT)
         )
-        views = [_view(tx, run) for run in runs]
+        views = [view_of(tx, run) for run in runs]
         return [view for view in views if view is not None]
 
     def history(
@@ -81,22 +96,23 @@ class Runs:
         config: Mapping[str, Any] | None, summary: Mapping[str, Any] | None,
     ) -> Run:  # fmt: skip
         """Merge values into a run's config and summary."""
-        self._check_writes(actor, view)
+        self.check_writes(tx, actor, view.run)
         return merge(tx, view.run, config=config or {}, summary=summary or {})
 
     def add_history(
         self, tx: Tx, actor: Actor, view: RunView, rows: Sequence[Mapping[str, Any]]
     ) -> int:
         """Append rows to a run's history and return how many it has now."""
-        self._check_writes(actor, view)
+        self.check_writes(tx, actor, view.run)
         if len(rows) > ROWS_LIMIT:
             raise Invalid(f"at most {ROWS_LIMIT} rows a call", field="rows", value=len(rows))
         tx.runs.add_history(view.run.seq, rows)
         return view.run.history_size + len(rows)
 
-    def _check_writes(self, actor: Actor, view: RunView) -> None:
+    def check_writes(self, tx: Tx, actor: Actor, run: Run) -> None:
+        """Raise unless the actor may write to a run now."""
         if actor.role is Role.JOB:
-            item = view.item
+            item = tx.items.get(run.item_id) if run.item_id is not None else None
             if item is None or item.id != actor.item_id:
                 raise NotFound(missing("run"))
             # The server remembers keys for seconds, in which a lease may end.
@@ -143,9 +159,10 @@ def check_file(path: object, digest: object, size: object, *, at: int) -> RunFil
     return RunFile(path=str(path), digest=Digest(digest), size=size, at=at)
 
 
-def _view(tx: Tx, run: Run) -> RunView | None:
+def view_of(tx: Tx, run: Run) -> RunView | None:
+    """Return a run with its item; None before it has come to be."""
     item = tx.items.get(run.item_id) if run.item_id is not None else None
     if item is None:
-        return RunView(run=run, state=RunState.FINISHED, item=None)
+        return RunView(run=run, state=run.state or RunState.FINISHED, item=None)
     state = state_of(item)
     return None if state is None else RunView(run=run, state=state, item=item)

@@ -83,7 +83,7 @@ class Sweep:
             self._last = found[-1][0]
 
     def _mark(self) -> Iterator[Step]:
-        for read in (self._items(), self._files(), self._chunks()):
+        for read in (self._items(), self._files(), self._console(), self._chunks()):
             self._is_over = False
             while not self._is_over:
                 yield Reading(do=read)
@@ -141,6 +141,19 @@ class Sweep:
             rows = tx.references.files(after=after, limit=PAGE)
             for run_seq, path, digest in rows:
                 after = (run_seq, path)
+                self._sizes.pop(digest, None)
+            self._is_over = not rows
+
+        return read
+
+    def _console(self) -> Callable[[Tx], None]:
+        after = (-1, -1)
+
+        def read(tx: Tx) -> None:
+            nonlocal after
+            rows = tx.references.console(after=after, limit=PAGE)
+            for run_seq, number, digest in rows:
+                after = (run_seq, number)
                 self._sizes.pop(digest, None)
             self._is_over = not rows
 

@@ -7,13 +7,16 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shipway.domain.console import overlay, pack
 from shipway.domain.ids import Digest, ItemId
 from shipway.domain.lease import Moved
+from shipway.domain.run import ConsoleChunk, Run
 from shipway.domain.tombstone import KEPT_MS
 from shipway.service.lease_time import LeaseTime
 from shipway.service.leases import Leases
 from shipway.service.ports import Blobs, Clock, LogChunk, Tx
 from shipway.service.sweep import Sweep
+from shipway.service.tracked_runs import TrackedRuns
 
 TICK_MS = 1_000
 LATE_MS = 5_000  # a tick later than this gives every lease a full new term
@@ -21,6 +24,8 @@ GRACE_MS = 10_000  # after its deadline a lease is still not given to another
 EXPIRY_LIMIT = 100  # leases ended in one transaction
 SEAL_BYTES = 16 << 20  # of one log before compression; a larger one stays in chunks
 SEAL_LIMIT = 20  # logs sealed in one round
+CONSOLE_CHUNKS = 64  # a client's console of more is made one chunk,
+SEALED_CHUNKS = 256  # of at most so many at once
 PURGED_ITEMS = 20  # tombstones cleared in one transaction,
 PURGED_ROWS = 200  # with at most so many of their rows
 AGENTS_KEPT_MS = 30 * 24 * 3_600_000  # an agent that nobody heard of
@@ -36,14 +41,18 @@ class Seal:
 class Upkeep:
     """What the server does by itself, each call one transaction's work."""
 
-    def __init__(self, *, clock: Clock, leases: Leases, lease_time: LeaseTime) -> None:
+    def __init__(
+        self, *, clock: Clock, leases: Leases, lease_time: LeaseTime, tracked: TrackedRuns
+    ) -> None:
         self._clock = clock
         self._leases = leases
         self._lease_time = lease_time
+        self._tracked = tracked
 
     def start(self, tx: Tx) -> int:
         """Begin: take lease time up where it stood, with a full new term for every lease."""
         self._lease_time.set(tx.clock.now())
+        self._tracked.extend(tx)
         return tx.leases.renew_all(lease_now=self._lease_time.now())
 
     def tick(self, tx: Tx) -> int:
@@ -51,6 +60,7 @@ class Upkeep:
         elapsed = self._lease_time.since_tick()
         self._lease_time.go_on(tx.clock.advance(elapsed), by_ms=elapsed)
         if elapsed > TICK_MS + LATE_MS:
+            self._tracked.extend(tx)
             return tx.leases.renew_all(lease_now=self._lease_time.now())
         return 0
 
@@ -68,6 +78,10 @@ class Upkeep:
             if moved is not None:
                 ended.append(moved)
         return ended
+
+    def give_up_runs(self, tx: Tx) -> list[Run]:
+        """Let runs that their clients left without a word have crashed; return them."""
+        return self._tracked.give_up(tx)
 
     def purge(self, tx: Tx) -> int:
         """Remove a part of what long deleted items still have; return the steps taken, 0 at last.
@@ -103,12 +117,35 @@ class Upkeep:
         """Count the deleted items that a purge would clear."""
         return tx.tombstones.count(before=self._clock.now() - KEPT_MS)
 
+    def long_consoles(self, tx: Tx) -> list[tuple[int, list[ConsoleChunk]]]:
+        """Return consoles of many chunks, by their runs' seqs."""
+        seqs = tx.consoles.long(chunks=CONSOLE_CHUNKS, limit=SEAL_LIMIT)
+        return [(seq, tx.consoles.chunks(seq, limit=SEALED_CHUNKS)) for seq in seqs]
+
     def to_seal(self, tx: Tx) -> list[Seal]:
         """Return ended logs of more than one chunk."""
         return [
             Seal(chunks=_all_chunks(tx, item_id, attempt, name))
             for item_id, attempt, name in tx.logs.unsealed(limit=SEAL_LIMIT, size_limit=SEAL_BYTES)
         ]
+
+
+def sealed_console(
+    chunks: Sequence[ConsoleChunk], pieces: Sequence[bytes]
+) -> tuple[ConsoleChunk, bytes]:
+    """Make one chunk and its blob's bytes from those of a console."""
+    lines = overlay(zip(chunks, pieces, strict=True))
+    first, end = min(lines), max(lines) + 1
+    data = pack([lines.get(number) for number in range(first, end)])
+    last = chunks[-1]
+    chunk = ConsoleChunk(
+        number=last.number,
+        first_line=first,
+        line_count=end - first,
+        digest=Digest(hashlib.sha256(data).hexdigest()),
+        at=last.at,
+    )
+    return chunk, data
 
 
 def sealed(seal: Seal, pieces: Sequence[bytes]) -> tuple[LogChunk, bytes]:

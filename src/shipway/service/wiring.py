@@ -17,9 +17,12 @@ from shipway.service.logs import Logs
 from shipway.service.ports import Clock
 from shipway.service.queues import Queues
 from shipway.service.resources import Check, Resources
+from shipway.service.run_files import RunFiles
+from shipway.service.run_history import RunHistory
 from shipway.service.runs import Runs
 from shipway.service.space import Space
 from shipway.service.stored_blobs import StoredBlobs
+from shipway.service.tracked_runs import TrackedRuns
 from shipway.service.upkeep import Upkeep
 
 
@@ -31,6 +34,9 @@ class Service:
     leases: Leases
     logs: Logs
     runs: Runs
+    tracked: TrackedRuns
+    history: RunHistory
+    run_files: RunFiles
     queues: Queues
     agents: Agents
     jobs: Jobs
@@ -53,18 +59,25 @@ class Service:
             clock=clock, random=random, queues=queues, jobs=jobs, resources=resources, space=space
         )
         lease_time = LeaseTime(clock=clock)
+        runs = Runs(clock=clock)
+        tracked = TrackedRuns(
+            clock=clock, random=random, lease_time=lease_time, runs=runs, items=items
+        )
         leases = Leases(clock=clock, random=random, lease_time=lease_time, space=space)
         return cls(
             items=items,
             leases=leases,
             logs=Logs(clock=clock, items=items),
-            runs=Runs(clock=clock),
+            runs=runs,
+            tracked=tracked,
+            history=RunHistory(),
+            run_files=RunFiles(clock=clock, tracked=tracked),
             queues=queues,
             agents=Agents(clock=clock, queues=queues, resources=resources),
             jobs=jobs,
             keys=Keys(clock=clock, random=random, queues=queues),
             blobs=StoredBlobs(clock=clock),
-            upkeep=Upkeep(clock=clock, leases=leases, lease_time=lease_time),
+            upkeep=Upkeep(clock=clock, leases=leases, lease_time=lease_time, tracked=tracked),
             space=space,
             resources=resources,
         )

@@ -23,7 +23,8 @@ is_critical_for_admins, is_paused, on_lost, on_lost_retries, lost_after_s, max_a
 created_at, created_by
 
 -- fragment: run
-seq, id, entity, project, name, item_id, created_at, config, summary, history_size
+seq, id, entity, project, name, item_id, created_at, config, summary, history_size, state, facts,
+created_by, exit_code, heard_at, deadline, stop_requested_at, deleted_at
 
 -- fragment: agent
 id, user_name, hostname, version, state, queue_ids, queues, resources, run_as, slots, used_slots,
@@ -385,10 +386,11 @@ GROUP BY state
 -- name: insert_run
 -- A known id answers with no row.
 INSERT INTO runs (
-    id, entity, entity_folded, project, project_folded, name, item_id, created_at, config, summary
+    id, entity, entity_folded, project, project_folded, name, item_id, created_at, config, summary,
+    state, facts, created_by, heard_at, deadline
 ) VALUES (
     :id, :entity, :entity_folded, :project, :project_folded, :name, :item_id, :created_at,
-    :config, :summary
+    :config, :summary, :state, :facts, :created_by, :heard_at, :deadline
 ) ON CONFLICT DO NOTHING
 RETURNING seq
 
@@ -403,6 +405,7 @@ WHERE entity_folded = :entity_folded AND project_folded = :project_folded AND id
 SELECT {run} FROM runs
 WHERE
     seq < :before_seq
+    AND deleted_at IS NULL
     AND NOT EXISTS (
         SELECT 1 FROM items
         WHERE items.id = runs.item_id AND items.attempt = 0 AND items.state <> 'stopped'
@@ -422,7 +425,8 @@ UPDATE runs SET history_size = history_size + :count WHERE seq = :seq RETURNING 
 
 -- name: insert_history
 -- A row's number is its place.
-INSERT INTO run_history (run_seq, number, values_json) VALUES (:run_seq, :number, :values_json)
+INSERT INTO run_history (run_seq, number, values_json, step)
+VALUES (:run_seq, :number, :values_json, :step)
 
 -- name: history
 -- Rows after so many: numbers have no gaps.
@@ -433,14 +437,170 @@ LIMIT :limit
 
 -- name: put_run_file
 -- Saving a path again replaces it.
-INSERT INTO run_files (run_seq, path, digest, size, at)
-VALUES (:run_seq, :path, :digest, :size, :at)
+INSERT INTO run_files (run_seq, path, digest, size, at, md5)
+VALUES (:run_seq, :path, :digest, :size, :at, :checksum)
 ON CONFLICT (run_seq, path) DO UPDATE
-SET digest = excluded.digest, size = excluded.size, at = excluded.at
+SET digest = excluded.digest, size = excluded.size, at = excluded.at, md5 = excluded.md5
 
 -- name: run_files
 -- In order of path.
-SELECT path, digest, size, at FROM run_files WHERE run_seq = :run_seq ORDER BY path
+SELECT path, digest, size, at, md5 FROM run_files WHERE run_seq = :run_seq ORDER BY path
+
+-- name: amend_run
+-- Everything that may change of a run but its config and summary.
+UPDATE runs
+SET
+    name = :name, facts = :facts, state = :state, exit_code = :exit_code, heard_at = :heard_at,
+    deadline = :deadline, stop_requested_at = :stop_requested_at, deleted_at = :deleted_at
+WHERE seq = :seq
+
+-- name: silent_runs
+-- Reads the index of those that have to be heard of.
+SELECT {run} FROM runs
+WHERE deadline IS NOT NULL AND deadline < :before
+ORDER BY deadline
+LIMIT :limit
+
+-- name: extend_runs
+-- After a time in which nobody could have been heard.
+UPDATE runs SET deadline = :deadline WHERE deadline IS NOT NULL AND deadline < :deadline
+
+-- name: runs_of_project
+-- Oldest first; filters and orders of clients are looked at outside of the database.
+SELECT {run} FROM runs
+WHERE
+    entity_folded = :entity_folded
+    AND project_folded = :project_folded
+    AND deleted_at IS NULL
+    AND seq > :after_seq
+    AND NOT EXISTS (
+        SELECT 1 FROM items
+        WHERE items.id = runs.item_id AND items.attempt = 0 AND items.state <> 'stopped'
+    )
+ORDER BY seq
+LIMIT :limit
+
+-- name: projects_of_entity
+-- As each was first written.
+SELECT project FROM runs
+WHERE seq IN (
+    SELECT min(seq) FROM runs
+    WHERE entity_folded = :entity_folded AND deleted_at IS NULL
+    GROUP BY project_folded
+)
+ORDER BY project
+LIMIT :limit
+
+-- name: last_history_line
+-- The end of an index.
+SELECT max(line) FROM run_history WHERE run_seq = :run_seq AND line IS NOT NULL
+
+-- name: known_history_lines
+-- Those of a range that are there already: a client repeats what it got no answer to.
+SELECT line FROM run_history WHERE run_seq = :run_seq AND line >= :first AND line < :end
+
+-- name: insert_history_line
+-- As insert_history, with the number that the client gave the line.
+INSERT INTO run_history (run_seq, number, values_json, line, step)
+VALUES (:run_seq, :number, :values_json, :line, :step)
+
+-- name: last_history_step
+-- The end of an index.
+SELECT max(coalesce(step, number)) FROM run_history WHERE run_seq = :run_seq
+
+-- name: history_of_steps
+-- Reads an index; the later row of a step comes later.
+SELECT values_json FROM run_history
+WHERE
+    run_seq = :run_seq
+    AND coalesce(step, number) >= :min_step
+    AND coalesce(step, number) < :max_step
+ORDER BY coalesce(step, number), number
+LIMIT :limit
+
+-- name: sampled_history
+-- As many rows as steps, evenly spread, and the last.
+SELECT values_json FROM run_history
+WHERE
+    run_seq = :run_seq
+    AND (
+        (number * :steps) / :last <> ((number - 1) * :steps) / :last
+        OR number = 0
+        OR number = :last
+    )
+ORDER BY number
+LIMIT :limit
+
+-- name: put_system_line
+-- A repeated line is the same line.
+INSERT INTO run_system (run_seq, line, values_json) VALUES (:run_seq, :line, :values_json)
+ON CONFLICT DO NOTHING
+
+-- name: last_system_line
+-- The end of the primary key.
+SELECT max(line) FROM run_system WHERE run_seq = :run_seq
+
+-- name: sampled_system
+-- As many lines as steps, evenly spread, and the last.
+SELECT values_json FROM run_system
+WHERE
+    run_seq = :run_seq
+    AND (
+        (line * :steps) / :last <> ((line - 1) * :steps) / :last
+        OR line = 0
+        OR line = :last
+    )
+ORDER BY line
+LIMIT :limit
+
+-- name: add_console
+-- Chunks are numbered as they come.
+INSERT INTO run_console (run_seq, number, first_line, line_count, digest, at)
+SELECT :run_seq, coalesce(max(number), -1) + 1, :first_line, :line_count, :digest, :at
+FROM run_console WHERE run_seq = :run_seq
+
+-- name: console
+-- In the order in which they came: a later one overwrites.
+SELECT number, first_line, line_count, digest, at FROM run_console
+WHERE run_seq = :run_seq
+ORDER BY number
+LIMIT :limit
+
+-- name: drop_console
+-- Those that one blob took the place of.
+DELETE FROM run_console WHERE run_seq = :run_seq AND number <= :number
+
+-- name: put_console
+-- In place of those that were dropped.
+INSERT INTO run_console (run_seq, number, first_line, line_count, digest, at)
+VALUES (:run_seq, :number, :first_line, :line_count, :digest, :at)
+
+-- name: long_consoles
+-- Those that upkeep makes one chunk of.
+SELECT run_seq FROM run_console
+GROUP BY run_seq
+HAVING count(*) > :chunks
+ORDER BY run_seq
+LIMIT :limit
+
+-- name: console_size
+-- Lines, holes included.
+SELECT max(first_line + line_count) FROM run_console WHERE run_seq = :run_seq
+
+-- name: references_of_console
+-- What clients saw on their terminals.
+SELECT run_seq, number, digest FROM run_console
+WHERE (run_seq, number) > (:run_seq, :number)
+ORDER BY run_seq, number
+LIMIT :limit
+
+-- name: secret
+-- The server's own, made by the first that needs it.
+SELECT value FROM meta WHERE name = :name
+
+-- name: put_secret
+-- The first one stands.
+INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING
 
 -- name: log_size
 -- No row: nothing yet.
@@ -862,6 +1022,22 @@ WHERE
     AND number IN (SELECT number FROM run_history WHERE run_seq = :run_seq LIMIT :limit)
 RETURNING number
 
+-- name: purge_system
+-- A part at a time.
+DELETE FROM run_system
+WHERE
+    run_seq = :run_seq
+    AND line IN (SELECT line FROM run_system WHERE run_seq = :run_seq LIMIT :limit)
+RETURNING line
+
+-- name: purge_console
+-- A part at a time; the bytes go when nothing else leads to them.
+DELETE FROM run_console
+WHERE
+    run_seq = :run_seq
+    AND number IN (SELECT number FROM run_console WHERE run_seq = :run_seq LIMIT :limit)
+RETURNING number
+
 -- name: purge_files
 -- A part at a time; the bytes go when nothing else leads to them.
 DELETE FROM run_files
@@ -872,7 +1048,7 @@ RETURNING path
 
 -- name: forget_run
 -- Its id stays used.
-UPDATE runs SET config = '{}', summary = '{}', history_size = 0 WHERE seq = :run_seq
+UPDATE runs SET config = '{}', summary = '{}', facts = '{}', history_size = 0 WHERE seq = :run_seq
 
 -- name: note_purge
 -- The tombstone itself stays, and its idempotency key with it.

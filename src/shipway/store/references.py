@@ -34,6 +34,12 @@ class References:
         rows = self._session.all("references_of_files", params)
         return [(run_seq, path, Digest(digest)) for run_seq, path, digest in rows]
 
+    def console(self, *, after: tuple[int, int], limit: int) -> list[tuple[int, int, Digest]]:
+        """Return (run, number, digest) of the chunks of clients' consoles, in order."""
+        params = {"run_seq": after[0], "number": after[1], "limit": limit}
+        rows = self._session.all("references_of_console", params)
+        return [(run_seq, number, Digest(digest)) for run_seq, number, digest in rows]
+
     def chunks(
         self, *, after: tuple[str, int, str, int] | None, limit: int
     ) -> list[tuple[str, int, str, int, Digest]]:

@@ -14,7 +14,7 @@ from shipway.domain.item import Failure, Item, ItemEvent, State
 from shipway.domain.job import Job, JobKind
 from shipway.domain.lease import Moved
 from shipway.domain.queue import OnLost, Queue
-from shipway.domain.run import Run, RunFile
+from shipway.domain.run import Run, RunFacts, RunFile, RunState
 from shipway.store.session import Row
 
 _STATES = {state.value: state for state in State}  # a dict lookup costs a tenth of State(...)
@@ -176,12 +176,20 @@ def to_run(row: Row) -> Run:
         config=_object(row[7]),
         summary=_object(row[8]),
         history_size=row[9],
+        state=None if row[10] is None else RunState(row[10]),
+        facts=RunFacts.from_json(_object(row[11])),
+        created_by=row[12],
+        exit_code=row[13],
+        heard_at=row[14],
+        deadline=row[15],
+        stop_requested_at=row[16],
+        deleted_at=row[17],
     )
 
 
 def to_file(row: Row) -> RunFile:
     """Build a run's file."""
-    return RunFile(path=row[0], digest=row[1], size=row[2], at=row[3])
+    return RunFile(path=row[0], digest=row[1], size=row[2], at=row[3], md5=row[4])
 
 
 def to_chunk(row: Row) -> LogChunk:

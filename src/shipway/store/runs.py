@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from shipway.domain.errors import Exists
@@ -13,6 +14,8 @@ from shipway.domain.run import Run, RunFile
 from shipway.store.items import NEWEST
 from shipway.store.rows import check_text, to_file, to_json, to_run
 from shipway.store.session import Session
+
+STEP_LIMIT = (1 << 63) - 1  # what a column holds
 
 
 class Runs:
@@ -37,6 +40,11 @@ class Runs:
                 "created_at": run.created_at,
                 "config": to_json(run.config),
                 "summary": to_json(run.summary),
+                "state": run.state,
+                "facts": to_json(run.facts.to_json()),
+                "created_by": run.created_by,
+                "heard_at": run.heard_at,
+                "deadline": run.deadline,
             },
         )
         if row is None:
@@ -44,17 +52,7 @@ class Runs:
                 f"run id {run.id!r} is used already in {run.entity}/{run.project}",
                 details={"field": "run_id", "value": run.id},
             )
-        return Run(
-            seq=row[0],
-            id=run.id,
-            entity=run.entity,
-            project=run.project,
-            name=run.name,
-            item_id=run.item_id,
-            created_at=run.created_at,
-            config=run.config,
-            summary=run.summary,
-        )
+        return replace(run, seq=row[0])
 
     def get(self, entity: str, project: str, run_id: RunId) -> Run | None:
         """Return a run; entity and project are matched without case."""
@@ -83,15 +81,15 @@ class Runs:
         """Append rows of the history; NaN and Infinity allowed."""
         if not rows:
             return
-        texts = [to_json(row) for row in rows]
+        texts = [(to_json(row), _step(row)) for row in rows]
         grown = self._session.one("grow_history", {"seq": seq, "count": len(texts)})
         assert grown is not None, f"no run has seq {seq}"
         first = grown[0] - len(texts)
         self._session.many(
             "insert_history",
             [
-                {"run_seq": seq, "number": number, "values_json": text}
-                for number, text in enumerate(texts, first)
+                {"run_seq": seq, "number": number, "values_json": text, "step": step}
+                for number, (text, step) in enumerate(texts, first)
             ],
         )
 
@@ -109,9 +107,17 @@ class Runs:
             "digest": file.digest,
             "size": file.size,
             "at": file.at,
+            "checksum": file.md5,
         }
         self._session.run("put_run_file", params)
 
     def files(self, seq: int) -> list[RunFile]:
         """Return the files in order of path."""
         return [to_file(row) for row in self._session.all("run_files", {"run_seq": seq})]
+
+
+def _step(row: Mapping[str, Any]) -> int | None:
+    step = row.get("_step")
+    if not isinstance(step, int) or isinstance(step, bool):
+        return None
+    return step if abs(step) <= STEP_LIMIT else None

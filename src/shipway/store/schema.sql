@@ -6,7 +6,7 @@
 --   BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY     -> INTEGER PRIMARY KEY AUTOINCREMENT
 -- the second for tables whose rows are deleted, where a number must never come back.
 --
--- Times are integer ms UTC, but for lease_deadline and lease_clock: ms of lease time.
+-- Times are integer ms UTC, but for deadlines and lease_clock: ms of lease time.
 -- Columns that hold JSON are text, since NaN and Infinity are allowed in them.
 -- A column x_folded holds x without case: entities and projects are matched by it.
 
@@ -205,15 +205,53 @@ CREATE TABLE runs (
     created_at BIGINT NOT NULL,
     config TEXT NOT NULL,
     summary TEXT NOT NULL,
-    history_size BIGINT NOT NULL DEFAULT 0 CHECK (history_size >= 0)
+    history_size BIGINT NOT NULL DEFAULT 0 CHECK (history_size >= 0),
+    facts TEXT NOT NULL DEFAULT '{}',
+    created_by TEXT,
+    exit_code BIGINT,
+    heard_at BIGINT,
+    deadline BIGINT,
+    stop_requested_at BIGINT,
+    deleted_at BIGINT,
+    state TEXT CHECK (state IN ('pending', 'running', 'finished', 'failed', 'crashed', 'stopped'))
 );
 
 CREATE UNIQUE INDEX runs_by_id ON runs (entity_folded, project_folded, id);
 
+-- Runs that have to be heard of: as many entries as such runs go on.
+CREATE INDEX runs_by_deadline ON runs (deadline) WHERE deadline IS NOT NULL;
+
+-- A client that tracks a run numbers its lines by itself, and repeats them; other writers have no
+-- lines. Rows of earlier versions have no step.
 CREATE TABLE run_history (
     run_seq BIGINT NOT NULL REFERENCES runs (seq),
     number BIGINT NOT NULL,
     values_json TEXT NOT NULL,
+    line BIGINT,
+    step BIGINT,
+    PRIMARY KEY (run_seq, number)
+);
+
+CREATE UNIQUE INDEX run_history_lines ON run_history (run_seq, line) WHERE line IS NOT NULL;
+
+-- Pages of a history go by steps.
+CREATE INDEX run_history_steps ON run_history (run_seq, coalesce(step, number));
+
+CREATE TABLE run_system (
+    run_seq BIGINT NOT NULL REFERENCES runs (seq),
+    line BIGINT NOT NULL,
+    values_json TEXT NOT NULL,
+    PRIMARY KEY (run_seq, line)
+);
+
+-- Each chunk is a blob of whole lines; a later one takes the place of the lines that it names.
+CREATE TABLE run_console (
+    run_seq BIGINT NOT NULL REFERENCES runs (seq),
+    number BIGINT NOT NULL,
+    first_line BIGINT NOT NULL CHECK (first_line >= 0),
+    line_count BIGINT NOT NULL CHECK (line_count > 0),
+    digest TEXT NOT NULL,
+    at BIGINT NOT NULL,
     PRIMARY KEY (run_seq, number)
 );
 
@@ -223,6 +261,7 @@ CREATE TABLE run_files (
     digest TEXT NOT NULL,
     size BIGINT NOT NULL CHECK (size >= 0),
     at BIGINT NOT NULL,
+    md5 TEXT,
     PRIMARY KEY (run_seq, path)
 );
 

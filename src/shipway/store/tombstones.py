@@ -32,6 +32,8 @@ class Tombstones:
             ("purge_chunks", of_item),
             ("purge_logs", of_item),
             ("purge_history", of_run),
+            ("purge_system", of_run),
+            ("purge_console", of_run),
             ("purge_files", of_run),
         ):
             left = limit - removed

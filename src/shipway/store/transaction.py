@@ -15,7 +15,9 @@ from shipway.store.queues import Queues
 from shipway.store.references import References
 from shipway.store.runs import Runs
 from shipway.store.session import Session
+from shipway.store.streams import Consoles, Streams
 from shipway.store.tombstones import Tombstones
+from shipway.store.tracked_runs import TrackedRuns
 
 
 class Transaction:
@@ -27,6 +29,9 @@ class Transaction:
         self.events = Events(session)
         self.queues = Queues(session)
         self.runs = Runs(session)
+        self.tracked = TrackedRuns(session)
+        self.streams = Streams(session)
+        self.consoles = Consoles(session)
         self.logs = Logs(session)
         self.agents = Agents(session)
         self.actors = Actors(session)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from shipway.domain.errors import NotFound
 from shipway.domain.run import RunFile
 from shipway.server.call import Asked, Call
+from shipway.server.console import console_lines
 from shipway.server.numbers import NUMBER_LIMIT
 from shipway.server.rest.answers import (
     PAGE_LIMIT,
@@ -89,6 +90,31 @@ async def file(call: Asked, entity: str, project: str, run_id: str, path: str) -
     return Response(data, headers=headers, media_type="application/octet-stream")
 
 
+async def console(  # noqa: PLR0917 - FastAPI reads the query from the signature
+    call: Asked,
+    entity: str,
+    project: str,
+    run_id: str,
+    after: Annotated[int, Query(ge=0, le=NUMBER_LIMIT)] = 0,
+    limit: Annotated[int, Query(ge=1, le=HISTORY_LIMIT)] = 1_000,
+) -> Response:
+    """Return lines that a run's own client saw; `next` is what to pass as `after`."""
+    view = await _get(call, entity, project, run_id)
+    lines = await console_lines(call, view)
+    shown = [number for number in lines if number >= after][:limit]
+    rows = [
+        {
+            "number": number,
+            "stream": lines[number].stream,
+            "at": lines[number].at,
+            "text": lines[number].text,
+        }
+        for number in shown
+    ]
+    is_more = bool(shown) and shown[-1] != next(reversed(lines))
+    return answer(page(rows, str(shown[-1] + 1) if is_more else None))
+
+
 async def update(call: Asked, entity: str, project: str, run_id: str, body: RunChange) -> Response:
     """Merge values into a run's config and summary."""
     actor, runs = call.actor, call.edge.service.runs
@@ -97,6 +123,17 @@ async def update(call: Asked, entity: str, project: str, run_id: str, body: RunC
         view = runs.get(tx, actor, entity, project, run_id)
         runs.update(tx, actor, view, config=body.config, summary=body.summary)
         return runs.get(tx, actor, entity, project, run_id)
+
+    return loose_answer(run_view(await call.edge.write(work), call.edge.base_url))
+
+
+async def stop(call: Asked, entity: str, project: str, run_id: str) -> Response:
+    """Ask for a run's end; that of an item is the item's."""
+    actor, tracked = call.actor, call.edge.service.tracked
+
+    def work(tx: Tx) -> RunView:
+        tracked.stop(tx, actor, tracked.get(tx, actor, entity, project, run_id))
+        return tracked.get(tx, actor, entity, project, run_id)
 
     return loose_answer(run_view(await call.edge.write(work), call.edge.base_url))
 

@@ -155,7 +155,7 @@ def job_view(job: Job) -> dict[str, Any]:
 
 def run_view(view: RunView, base_url: str) -> dict[str, Any]:
     """Return a run; its config and summary may hold NaN and Infinity."""
-    run, item = view.run, view.item
+    run = view.run
     path = "/".join(quote(part, safe="") for part in (run.entity, run.project, "runs", run.id))
     return {
         "id": run.id,
@@ -163,10 +163,21 @@ def run_view(view: RunView, base_url: str) -> dict[str, Any]:
         "entity": run.entity,
         "project": run.project,
         "state": view.state.value,
-        "exit_code": item.exit_code if item else None,
+        "exit_code": view.exit_code,
         "config": dict(run.config),
         "summary": dict(run.summary),
         "item_id": run.item_id,
+        "user": view.user,
+        "description": run.facts.description,
+        "notes": run.facts.notes,
+        "tags": list(run.facts.tags),
+        "group": run.facts.group,
+        "job_type": run.facts.job_type,
+        "host": run.facts.host,
+        "program": run.facts.program,
+        "commit": run.facts.commit,
+        "alerts": [dict(alert) for alert in run.facts.alerts],
+        "heard_at": run.heard_at,
         "url": f"{base_url}/{path}",
         "created_at": run.created_at,
         "history_size": run.history_size,

@@ -15,6 +15,7 @@ from shipway.domain.errors import NotFound
 from shipway.domain.item import Item
 from shipway.domain.run import RunFile
 from shipway.server.call import Call, call_in
+from shipway.server.console import console_lines
 from shipway.server.web import item_page, signin
 from shipway.server.web.html import page, render
 from shipway.server.web.plots import plots
@@ -24,6 +25,7 @@ from shipway.service.runs import RunView
 
 RECENT = 50  # items on a page
 ROWS = 2_000  # rows of a history that are drawn
+LINES = 500  # of a client's console
 BLOCKS = 20  # a longer history is drawn from so many places
 STATIC = {"style.css": "text/css", "tail.js": "text/javascript"}
 CACHED = {"cache-control": "public, max-age=300"}
@@ -84,12 +86,15 @@ async def run(request: Request) -> Response:
     """Show a run: state, config, summary, history, files; its item has log and events."""
     call = call_in(request.scope)
     view, rows, files = await call.edge.read(lambda tx: _run(tx, call, request))
+    lines = list((await console_lines(call, view)).values())
     return render(
         request,
         "run.html",
         view=view,
         plots=plots(rows),
         files=files,
+        lines=lines[-LINES:],
+        is_cut=len(lines) > LINES,
         now=call.edge.clock.now(),
     )
 

@@ -1,0 +1,1 @@
+"""Takes what the clients of runs stream, and moves their files."""

@@ -1,0 +1,1 @@
+"""Answers the wandb client's GraphQL."""

@@ -1,0 +1,32 @@
+"""Builds the schema of its SDL and the resolvers of each noun."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from graphql import GraphQLObjectType, GraphQLSchema, build_schema
+
+from shipway.server.graphql import histories, people, projects, run_files, runs
+from shipway.server.graphql.resolving import Resolvers
+
+NOUNS: tuple[Resolvers, ...] = (
+    people.RESOLVERS,
+    projects.RESOLVERS,
+    runs.RESOLVERS,
+    histories.RESOLVERS,
+    run_files.RESOLVERS,
+)
+
+
+def make_schema() -> GraphQLSchema:
+    """Return the schema; every resolver must be of a field that is there."""
+    text = files("shipway.server.graphql").joinpath("schema.graphql").read_text(encoding="utf-8")
+    schema = build_schema(text)
+    for resolvers in NOUNS:
+        for kind, fields in resolvers.items():
+            found = schema.type_map[kind]
+            assert isinstance(found, GraphQLObjectType)
+            for name, resolve in fields.items():
+                assert found.fields[name].resolve is None, f"{kind}.{name} is resolved twice"
+                found.fields[name].resolve = resolve
+    return schema
