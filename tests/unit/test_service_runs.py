@@ -128,8 +128,9 @@ def test_a_program_writes_to_its_own_attempt_while_that_is_held(world: World) ->
     seen = view(world, item_id)
     with pytest.raises(NotFound, match=r"^there is no run"):
         update(world, program(world, ItemId("another")), seen, {"a": 1})
+    alone = replace(seen, item=None, run=replace(seen.run, item_id=None))
     with pytest.raises(NotFound, match=r"^there is no run"):
-        update(world, program(world, item_id), replace(seen, item=None), {"a": 1})
+        update(world, program(world, item_id), alone, {"a": 1})
     with pytest.raises(LeaseLost, match=f"attempt 2 of item {item_id} has ended"):
         update(world, program(world, item_id, 2), seen, {"a": 1})
     world.report(item_id, token, Event.FINISH, exit_code=0)
