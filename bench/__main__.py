@@ -55,6 +55,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=5, help="repetitions")
     parser.add_argument("--out", type=Path, default=Path("bench/results/latest.json"))
     asked = parser.parse_args()
+    os.environ.setdefault("TQDM_DISABLE", "1")  # a peer's progress bars; the table is the output
     wanted = frozenset(asked.goals or GOALS)
     results: list[Result] = []
     on_stack = [measure for goals, measure in STACKED if wanted.intersection(goals)]

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import pytest
 
 from shipway.domain.capsule import (
+    DEPTH_LIMIT,
+    FRAME,
+    HOP_LIMIT,
+    LINK_LIMIT,
     MAGIC,
+    NAME_LIMIT,
+    PATH_LIMIT,
     Entry,
     Limits,
     Mode,
     decode,
     decode_pack,
     digest_of,
+    digests_in,
     encode,
     encode_pack,
     git_blob_id,
@@ -163,6 +171,9 @@ def test_the_tree_id_is_git_s() -> None:
         (b"a.txt", Mode.FILE, git_blob_id(b"x")),
     ]
     assert git_tree_id(files) == "b3d346ded4f3dd78b98baee435e3cf6e014d0501"
+    beside = [(b"a/b", Mode.FILE, git_blob_id(b"y")), (b"a0", Mode.FILE, git_blob_id(b"x"))]
+    beside.append((b"a-c", Mode.FILE, git_blob_id(b"z")))
+    assert git_tree_id(beside) == "b31b431c18cd3c775eebb1c50f197a415cd454e3"
     assert git_tree_id([]) == "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
@@ -181,3 +192,83 @@ def test_digests_are_sha256() -> None:
     assert digest_of(b"") == Digest(
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     )
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        (b"nonsense", "the capsule's manifest does not begin as one does"),
+        (MAGIC + b"nonsense\0", "the capsule's manifest has a line that is none of its own"),
+        (MAGIC + a_line(b"x", mode=b"010644"), "entry x has mode 010644: only files, executables"),
+        (MAGIC + a_line(b"x", size=b"1" * 16), "entry x has no valid size and digest"),
+        (MAGIC + a_line(b"x", size=b"+1"), "entry x has no valid size and digest"),
+        (MAGIC + a_line(b"x", size=b"01"), "manifest is not in its one canonical form"),
+        (MAGIC + a_line(b"b") + a_line(b"a"), "manifest is not in its one canonical form"),
+        (MAGIC + a_line(b"x") + b"rest", "manifest is not in its one canonical form"),
+        (MAGIC + a_line(b"a") + a_line(b"a"), "the path a is there twice"),
+        (MAGIC + a_line(b"a") + a_line(b"a/b"), "a is a file, yet a/b is below it"),
+        (MAGIC + a_line(b"a") + a_line(b"a/b/c"), "a is a file, yet a/b/c is below it"),
+        (MAGIC + a_line(b"a/b") + a_line(b"a/b/c"), "a/b is a file, yet a/b/c is below it"),
+        (MAGIC + a_line(b"../x"), "the path ../x has a part that cannot be a file's name"),
+        (MAGIC + a_line(b"a/.Git/x"), "git's own: a capsule carries no '.git'"),
+        (MAGIC + a_line(b"x" * 256), "has a part that cannot be a file's name"),
+        (MAGIC + a_line(b""), "is not one of 1 to 2048 bytes, at most 64 names deep"),
+        (MAGIC + a_line(b"l", mode=b"120000"), "the capsule's link l has a target of 0 B"),
+        (
+            MAGIC + a_line(b"l", mode=b"120000", size=b"4096"),
+            "the capsule's link l has a target of 4096 B",
+        ),
+        (MAGIC + a_line(b"\xff", mode=b"1"), r"entry \\xff has mode 1"),
+        (MAGIC + a_line(b"a\n", mode=b"1"), r"entry a\\n has mode 1"),
+    ],
+)
+def test_what_is_wrong_with_a_manifest_is_said(manifest: bytes, words: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        decode(manifest)
+    assert re.search(rf"\b{words}", refused.value.message) is not None
+
+
+def test_the_ends_of_every_limit_are_taken() -> None:
+    deep = b"/".join([b"d"] * DEPTH_LIMIT)
+    long = b"/".join([b"x" * NAME_LIMIT] * 8)
+    assert len(long) == PATH_LIMIT - 1
+    entries = [an_entry(deep), an_entry(long), an_entry(b"l", mode=Mode.LINK, size=LINK_LIMIT)]
+    entries.append(an_entry(b"m", mode=Mode.LINK, size=1))
+    assert len(decode(encode(entries))) == 4
+    limits = Limits(files=2, size=10, file_size=8)
+    exact = [an_entry(b"a", size=8), an_entry(b"b", size=2)]
+    assert len(decode(encode(exact), limits=limits)) == 2
+
+
+def test_the_digests_of_a_trusted_manifest_are_read_and_of_nothing_else() -> None:
+    entries = [an_entry(b"a b"), an_entry(b"c")]
+    assert list(digests_in(encode(entries))) == [EMPTY, EMPTY]
+    assert list(digests_in(encode([]))) == []
+    assert list(digests_in(b"nonsense " + encode(entries))) == []
+
+
+def test_a_loop_of_links_is_followed_only_so_far() -> None:
+    chain = {b"l%d" % at: b"l%d" % (at + 1) for at in range(HOP_LIMIT)}
+    assert leads_out(b"l0", {**chain, b"l%d" % HOP_LIMIT: b"../x"})
+    longer = {b"l%d" % at: b"l%d" % (at + 1) for at in range(HOP_LIMIT + 1)}
+    assert not leads_out(b"l0", {**longer, b"l%d" % (HOP_LIMIT + 1): b"../x"})
+
+
+@pytest.mark.parametrize("target", [b"", b"a\0b", b"/"])
+def test_a_target_that_is_no_path_below_leads_out(target: bytes) -> None:
+    assert leads_out(b"l", {b"l": target})
+    assert leads_out(b"k", {b"k": b"l", b"l": target})
+
+
+def test_a_cut_pack_says_where() -> None:
+    pack = encode_pack([(digest_of(b"one"), b"one")])
+    assert list(decode_pack(b"")) == []
+    assert len(pack) == FRAME.size + 3
+    for cut in range(1, len(pack)):
+        with pytest.raises(Invalid, match=r"^the pack "):
+            list(decode_pack(pack[:cut]))
+
+
+def test_a_path_with_a_nul_is_not_written() -> None:
+    with pytest.raises(Invalid, match="not one of 1 to 2048 bytes"):
+        encode([an_entry(b"a\0b")])

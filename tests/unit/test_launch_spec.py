@@ -187,6 +187,7 @@ def test_a_spec_key_of_the_wrong_type_names_run_config(key: str) -> None:
     ("key", "right"),
     [
         ("override", "overrides"),
+        ("overrid", "overrides"),
         ("overides", "overrides"),
         ("Overrides", "overrides"),
         ("overrdies", "overrides"),
@@ -202,10 +203,8 @@ def test_a_near_miss_of_a_spec_key_is_refused(key: str, right: str) -> None:
 
 
 def test_a_key_that_is_far_from_any_spec_key_is_run_config() -> None:
-    assert draft(docker_image=IMAGE, config={"over": 1, "rides": 2}).run_config == {
-        "over": 1,
-        "rides": 2,
-    }
+    config = {"over": 1, "rides": 2, "optimizer": 3}  # the last is as long as `overrides`
+    assert draft(docker_image=IMAGE, config=config).run_config == config
 
 
 @pytest.mark.parametrize("part", ["overrides", "docker", "git"])

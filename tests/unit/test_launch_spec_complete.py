@@ -223,3 +223,20 @@ def test_macros_fill_from_an_allow_list_only() -> None:
         "${run_id}": ["r1-${HOME}", {"a": "!", "n": 3}],
         "b": "$run_id",
     }
+
+
+def test_text_in_a_parameter_stays_as_it_is() -> None:
+    assert to_args({"a": "é", "b": ["é"], "c": {"d": True}}) == [
+        "--a", "é", "--b", '["é"]', "--c", '{"d": true}',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "before", "kept"), [("a", None, "a"), ("a", "b", "a"), (None, "b", "b")]
+)
+def test_a_relaunch_keeps_its_dockerfile_unless_another_is_named(
+    asked: str | None, before: str | None, kept: str
+) -> None:
+    original = completed(pinned(**({} if before is None else {"dockerfile": before})))
+    again = {"run": "ada/p/r1", **({} if asked is None else {"dockerfile": asked})}
+    assert completed(Draft.from_json(again), original=original).dockerfile == kept

@@ -59,3 +59,12 @@ def test_order_for_an_older_supervisor_is_json() -> None:
 def test_order_is_never_taken_for_another_message() -> None:
     for form in (JSON, PACKED):
         assert an_order().to_bytes(form)[:1] not in (BIG_ORDER, LOOK)
+
+
+def test_order_for_a_supervisor_of_today_is_packed() -> None:
+    order = an_order(("/bin/true", "-x"), {"A": "1", "B": "2"})
+    texts = ["item.1", "t", "/where/it/starts", "/folder/item.1", "1 2 3 2"]
+    texts += ["/bin/true", "-x", "A", "B", "1", "2"]
+    assert order.to_bytes(PACKED) == b"\2" + "\0".join(texts).encode()
+    assert an_order(("a\0b",)).to_bytes(PACKED).startswith(b"[")
+    assert an_order(("\ud800",)).to_bytes(PACKED).startswith(b"[")

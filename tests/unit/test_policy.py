@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shipway.domain.agent import Agent, AgentState, RunAs
+from shipway.domain.disk import Room
 from shipway.domain.ids import AgentId, ItemId, QueueId, RunId, UserName
 from shipway.domain.item import Event, Failure, FailureClass, Item, Stage, State
 from shipway.domain.policy import Loss, after_loss, after_return, explain
@@ -129,3 +130,185 @@ def test_explain_is_a_sentence_with_a_position() -> None:
     said = explain(an_item(), a_queue(), [an_agent()], ahead=3, now=NOW)
     assert str(said) == "3 items of the same queue will be taken before it."
     assert said.position == 4
+
+
+def sentence(item: Item, *agents: Agent, queue: Queue | None = None, ahead: int = 0) -> str:
+    return str(explain(item, queue or a_queue(), agents, ahead=ahead, now=NOW))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"state": State.FINISHED}, "It finished with exit code 0."),
+        ({"state": State.FINISHED, "deleted_at": NOW}, "It was deleted."),
+        ({"state": State.STOPPED, "stop_requested_by": "bob"}, "It was stopped by bob."),
+        (
+            {"state": State.FAILED, "failure": Failure(
+                stage=Stage.RUN, failure_class=FailureClass.EXIT, reason="exit code 3")},
+            "It failed: exit code 3.",
+        ),
+        (
+            {"state": State.LEASED, "lease_agent": "a1", "leased_at": NOW - 5_000},
+            (
+                "Agent a1 prepares it: it fetches the source and makes the environment, "
+                "for 5 s so far."
+            ),
+        ),
+        (
+            {"state": State.RUNNING, "lease_agent": "a1", "started_at": NOW - 119_999},
+            "It runs on agent a1, for 119 s so far.",
+        ),
+        (
+            {"state": State.RUNNING, "lease_agent": "a1", "started_at": NOW - 120_000,
+             "stop_requested_at": NOW, "stop_requested_by": "bob"},
+            "It runs on agent a1, for 2 min so far. bob asked for its end.",
+        ),
+        (
+            {"state": State.RUNNING, "lease_agent": "a1", "started_at": NOW - 7_199_999},
+            "It runs on agent a1, for 119 min so far.",
+        ),
+        (
+            {"state": State.RUNNING, "lease_agent": "a1", "started_at": NOW - 7_200_000},
+            "It runs on agent a1, for 2 h so far.",
+        ),
+        (
+            {"state": State.RUNNING, "lease_agent": "a1", "started_at": None},
+            "It runs on agent a1, for 0 s so far.",
+        ),
+        (
+            {"state": State.RUNNING, "lease_agent": "a1", "started_at": NOW + 9_000},
+            "It runs on agent a1, for 0 s so far.",
+        ),
+    ],
+)  # fmt: skip
+def test_how_an_item_stands_is_a_sentence(changes: dict[str, Any], said: str) -> None:
+    assert sentence(an_item(**changes)) == said
+    assert explain(an_item(**changes), a_queue(), [], ahead=3, now=NOW).position is None
+    assert explain(an_item(**changes), a_queue(), [], ahead=3, now=NOW).ahead == 0
+
+
+def test_why_an_item_waits_is_said_with_what_to_do() -> None:
+    item, agent = an_item(), an_agent()
+    assert sentence(item, agent) == "It is next: an agent is about to take it."
+    assert sentence(item, agent, ahead=1) == "1 item of the same queue will be taken before it."
+    assert sentence(item, agent, ahead=2) == "2 items of the same queue will be taken before it."
+    assert sentence(item) == (
+        "No agent serves queue 'default' now; start one: shipway agent -q default"
+    )
+    assert sentence(item, agent, queue=a_queue(is_paused=True)) == (
+        "Queue 'default' is paused; 'shipway queue resume default' starts it."
+    )
+    assert sentence(an_item(attempt=1), agent) == "It waits again after 1 attempt."
+    assert sentence(an_item(attempt=2), agent) == "It waits again after 2 attempts."
+    assert sentence(an_item(resource="moon"), an_agent(resources=("b", "a"))) == (
+        "No agent of queue 'default' offers the resource 'moon' (offered: a, b)."
+    )
+    assert sentence(an_item(resource="moon"), an_agent(resources=())) == (
+        "No agent of queue 'default' offers the resource 'moon' (offered: none)."
+    )
+    assert sentence(item, an_agent(user=UserName("bob"))) == (
+        "The agents of queue 'default' run only their own users' items, and none of them is "
+        "ann's; an agent with run_as 'shared' would take it."
+    )
+    assert sentence(item, an_agent(state=AgentState.DRAINING)) == (
+        "Every agent that could take it is draining or about to end; "
+        "this lets one go on: shipway agents drain --undo a1"
+    )
+
+
+def test_a_draining_agent_that_could_not_run_it_is_not_named() -> None:
+    other = an_agent(id=AgentId("bobs"), user=UserName("bob"), state=AgentState.DRAINING)
+    mine = an_agent(id=AgentId("mine"), state=AgentState.DRAINING)
+    assert sentence(an_item(), other, mine).endswith("drain --undo mine")
+
+
+def test_full_agents_are_named_up_to_five() -> None:
+    full = [an_agent(hostname=f"h{at}", slots=1, used_slots=1) for at in range(6)]
+    assert sentence(an_item(), *full[:2]) == ("Every slot is taken: h0 (1 of 1), h1 (1 of 1).")
+    assert "h4 (1 of 1)." in sentence(an_item(), *full)
+    assert "h5" not in sentence(an_item(), *full)
+    free = an_agent(slots=2, used_slots=1)
+    unlimited = an_agent(slots=-1, used_slots=100)
+    assert "is next" in sentence(an_item(), full[0], free)
+    assert "is next" in sentence(an_item(), unlimited)
+
+
+def test_a_server_without_room_is_the_first_reason() -> None:
+    short = Room(free=10**9, total=10**12)
+    alone = explain(an_item(), a_queue(), [an_agent()], ahead=0, now=NOW, short=short)
+    assert [reason.code for reason in alone.reasons] == ["server_disk"]
+    assert str(alone) == (
+        "The server's disk has 1.0 GB free, where 2.0 GB stay free: "
+        "nothing new is given out until there is room."
+    )
+    behind = explain(an_item(), a_queue(), [an_agent()], ahead=2, now=NOW, short=short)
+    assert [reason.code for reason in behind.reasons] == ["server_disk", "behind"]
+    assert (behind.position, behind.ahead) == (3, 2)
+
+
+def test_agents_short_of_disk_are_named_where_they_could_run_it() -> None:
+    facts = {"disk": {"free": 10**9, "total": 10**12}}
+    short = [an_agent(hostname=f"h{at}", facts=facts) for at in range(6)]
+    said = sentence(an_item(), *short)
+    assert said.startswith(
+        "Every agent that could take it has too little free disk for new work: "
+        "h0 (1.0 GB free, where 2.0 GB stay free), h1 "
+    )
+    assert "h4" in said
+    assert "h5" not in said
+    other = an_agent(hostname="bobs", user=UserName("bob"), facts=facts)
+    assert "bobs" not in sentence(an_item(), other, short[0])
+
+
+@pytest.mark.parametrize(("silent_ms", "code"), [(59_999, "next"), (60_000, "no_agent")])
+def test_an_agent_is_away_after_a_minute(silent_ms: int, code: str) -> None:
+    agent = an_agent(seen_at=NOW - silent_ms)
+    said = explain(an_item(), a_queue(), [agent], ahead=0, now=NOW)
+    assert [reason.code for reason in said.reasons] == [code]
+
+
+def test_a_loss_says_why_and_counts() -> None:
+    leased = an_item(state=State.LEASED, attempt=6, lost_count=LOST_LIMIT)
+    gone = after_loss(leased, a_queue(max_attempts=100), why="no word")
+    assert (gone.event, gone.lost, gone.retries) == (Event.GIVE_UP, 1, 0)
+    assert gone.failure is not None
+    assert gone.failure.failure_class is FailureClass.AGENT
+    assert gone.failure.reason == "6 leases came to nothing: no word"
+    poison = after_loss(an_item(state=State.LEASED, lost_count=2), a_queue(max_attempts=3), why="x")
+    assert poison.failure is not None
+    assert poison.failure.reason == "3 attempts, the limit: x"
+    early = after_loss(an_item(state=State.LEASED, lost_count=1), a_queue(max_attempts=3), why="x")
+    assert early.event is Event.REQUEUE
+    running = after_loss(an_item(state=State.RUNNING), a_queue(), why="x")
+    assert (running.event, running.lost, running.retries) == (Event.GIVE_UP, 0, 0)
+    assert running.failure is not None
+    assert running.failure.stage is Stage.AGENT
+    assert running.failure.reason == "its agent was lost while it ran: x"
+
+
+def test_retries_end_at_the_attempt_limit() -> None:
+    queue = a_queue(on_lost=OnLost.RETRY, on_lost_retries=100, max_attempts=3)
+    one_left = an_item(state=State.RUNNING, lost_count=1)
+    assert after_loss(one_left, queue, why="x") == Loss(event=Event.REQUEUE, retries=1)
+    none_left = an_item(state=State.RUNNING, lost_count=1, retry_count=1)
+    assert after_loss(none_left, queue, why="x").event is Event.GIVE_UP
+
+
+def test_a_return_ends_at_either_limit() -> None:
+    failure = Failure(stage=Stage.SOURCE, failure_class=FailureClass.SOURCE, reason="no network")
+    queue = a_queue(max_attempts=3)
+
+    def returned(said: Failure | None = failure, **changes: Any) -> Event:
+        item = an_item(state=State.LEASED, **changes)
+        return after_return(item, queue, said).event
+
+    assert returned(lost_count=1) is Event.REQUEUE
+    assert returned(lost_count=2) is Event.GIVE_UP
+    assert returned(lost_count=1, retry_count=1) is Event.GIVE_UP
+    assert returned(None, lost_count=9) is Event.REQUEUE
+    assert returned(stop_requested_at=NOW) is Event.STOP
+    many = a_queue(max_attempts=100)
+    at_limit = an_item(state=State.LEASED, lost_count=LOST_LIMIT)
+    assert after_return(at_limit, many, failure).event is Event.GIVE_UP
+    below = an_item(state=State.LEASED, lost_count=LOST_LIMIT - 1)
+    assert after_return(below, many, failure).event is Event.REQUEUE

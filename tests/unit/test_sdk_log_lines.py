@@ -10,7 +10,7 @@ import pytest
 
 from shipway.client.items import LogPage
 from shipway.domain.attempt import Frame, LogStream, encode_frame
-from shipway.domain.log_lines import LineJoiner
+from shipway.domain.log_lines import LINE_LIMIT, LineJoiner
 from shipway.sdk.connection import Connection
 from shipway.sdk.line import Line
 from shipway.sdk.log_reader import read_log
@@ -40,6 +40,7 @@ def test_pieces_of_a_line_are_joined_by_stream() -> None:
     [
         ([b"10%\r50%\r100%\n"], "100%"),
         ([b"10%\r", b"50%\r", b"100%", b"\n"], "100%"),
+        ([b"10%\r50%\r", b"\n"], "50%"),
         ([b"windows\r\n"], "windows"),
         ([b"windows\r", b"\n"], "windows"),
         ([b"10%\rdone\r\n"], "done"),
@@ -151,3 +152,23 @@ def test_following_ends_with_the_item_even_if_its_log_never_says_so() -> None:
     pages = [page(1, 0, HELLO), page(1, len(HELLO), b"")]
     items = FakeItems([item("running", 1), item("failed", 1)], {1: pages})
     assert [str(line) for line in read_log(a_line(items), "i", is_followed=True)] == ["hello"]
+
+
+def test_lines_without_an_end_are_returned_once_in_order_of_time() -> None:
+    joiner = LineJoiner()
+    for stream, at in ((OUT, 5), (ERR, 3), (LogStream.NOTE, 4)):
+        assert list(joiner.feed(Frame(stream, at, b"x"))) == []
+    assert [(line.stream, line.at) for line in joiner.end()] == [
+        ("stderr", 3),
+        ("note", 4),
+        ("stdout", 5),
+    ]
+    assert joiner.end() == []
+    assert str(next(joiner.feed(Frame(OUT, 6, b"whole\n")))) == "whole"
+
+
+def test_a_line_is_shown_only_beyond_its_limit() -> None:
+    joiner = LineJoiner()
+    assert list(joiner.feed(Frame(OUT, 1, b"x" * LINE_LIMIT))) == []
+    assert [len(line.text) for line in joiner.feed(Frame(OUT, 2, b"y"))] == [LINE_LIMIT + 1]
+    assert joiner.end() == []

@@ -32,3 +32,15 @@ def test_a_tick_that_takes_long_loses_no_time() -> None:
     lease_time.go_on(50 + elapsed, by_ms=elapsed)
     assert lease_time.now() == 180
     assert lease_time.since_tick() == 30
+
+
+def test_lease_time_begins_at_nothing_and_goes_on_by_itself() -> None:
+    clock = SlowClock()
+    lease_time = LeaseTime(clock=clock)
+    assert (lease_time.now(), lease_time.since_tick()) == (0, 0)
+    clock.at += 30
+    assert (lease_time.now(), lease_time.since_tick()) == (30, 30)
+    lease_time.set(500)
+    assert (lease_time.now(), lease_time.since_tick()) == (500, 0)
+    lease_time.go_on(900, by_ms=0)
+    assert lease_time.now() == 900

@@ -13,7 +13,7 @@ import pytest
 from shipway.blobs.directory import DirectoryBlobs
 from shipway.domain.capsule import Entry, Mode, digest_of, encode
 from shipway.domain.disk import Room
-from shipway.domain.errors import Code, Conflict, Invalid, ShipwayError, StorageFull
+from shipway.domain.errors import Code, Conflict, Invalid, NotFound, ShipwayError, StorageFull
 from shipway.domain.ids import Digest, ItemId, RunId
 from shipway.domain.item import Item
 from shipway.domain.run import RunFile
@@ -21,7 +21,7 @@ from shipway.domain.tombstone import KEPT_MS
 from shipway.service.items import FRESH_MS
 from shipway.service.ports import LogChunk, Tx
 from shipway.service.stored_blobs import TOUCH_MS
-from shipway.service.sweep import Looking, Reading, Sweep
+from shipway.service.sweep import GATHERED, Looking, Reading, Sweep
 from tests.unit.conftest import World
 
 DAY_MS = 86_400_000
@@ -286,3 +286,51 @@ def test_an_agent_that_was_silent_for_a_month_is_forgotten(world: World) -> None
     assert world.do(world.service.upkeep.forget_agents) == 1
     with world.store.read() as tx:
         assert [agent.id for agent in tx.agents.find()] == [world.item(ItemId(item_id)).lease_agent]
+
+
+def test_a_capsule_that_cannot_be_read_stops_no_sweep(world: World, blobs: DirectoryBlobs) -> None:
+    gone = Digest("e" * 64)
+    world.do(lambda tx: world.service.blobs.admit(tx, world.ann, {gone: 1}))
+    launched(world, gone)
+    put(world, blobs, b"nobody's")
+    world.clock.advance(KEPT_MS + 1)
+    assert sweep(world, blobs).count == 1
+
+
+CAPSULE = Digest("c" * 64)
+
+
+class ManyBlobs:
+    """Stands for more old blobs than one round looks at."""
+
+    def __init__(self, count: int) -> None:
+        self.all = [(Digest(f"{at:064x}"), 2) for at in range(count)]
+        self.asked: list[tuple[str, int]] = []
+
+    def old(self, *, before: int, after: str, limit: int) -> list[tuple[Digest, int]]:
+        """Return the next of them."""
+        self.asked.append((after, limit))
+        start = int(after, 16) + 1 if after else 0
+        return self.all[start : start + limit]
+
+    def get(self, digest: Digest) -> bytes:
+        """Return the one capsule there is: it names the last blob."""
+        if digest != CAPSULE:
+            raise NotFound(digest)
+        last = self.all[-1][0]
+        return encode([Entry(path=b"main.py", mode=Mode.FILE, size=2, digest=last)])
+
+
+def test_a_sweep_goes_on_where_its_last_round_ended(world: World) -> None:
+    """A capsule is read in each round: what it names may come in any of them."""
+    many = ManyBlobs(GATHERED + 2)
+    world.do(lambda tx: world.service.blobs.admit(tx, world.ann, {CAPSULE: 1}))
+    launched(world, CAPSULE)
+    made = world.service.upkeep.sweep(many, is_dry_run=True)  # type: ignore[arg-type] # all that a dry run asks
+    for step in made.steps():
+        if isinstance(step, Looking):
+            step.do()
+        else:
+            world.do(step.do)
+    assert (made.count, made.bytes) == (GATHERED + 1, 2 * (GATHERED + 1))
+    assert many.asked == [("", GATHERED), (f"{GATHERED - 1:064x}", GATHERED)]

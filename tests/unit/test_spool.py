@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shipway.domain.attempt import FRAME, LOG_CAP, LOG_TAIL, Cause, Ending, LogStream, decode_frames
 from shipway.domain.spool import (
     CELL_SIZE,
+    REASON_LIMIT,
     RECORD_SIZE,
     SEGMENT_RECORDS,
     TEXT_SIZE,
@@ -238,3 +239,78 @@ def test_removed_log_is_gone(tmp_path: Path) -> None:
     remove_log(tmp_path)
     remove_log(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["build.log"]
+
+
+def test_short_reason_is_kept_whole_and_a_long_one_is_cut() -> None:
+    def told(reason: str) -> str:
+        found = unpack_record(pack_record(a_record(reason=reason).to_text()))
+        return "" if found is None else found.ending.reason
+
+    def a_record(reason: str) -> Record:
+        return Record(mark="item.1", token="t", boot_id="b", ending=an_ending(reason=reason))
+
+    whole = "r" * (REASON_LIMIT - 2)  # two quotes
+    assert told("no such file") == "no such file"
+    assert told(whole) == whole
+    assert told(whole + "r") == "r" * ((REASON_LIMIT - 1) * 3 // 4)
+
+
+def test_record_has_the_bytes_that_other_versions_read() -> None:
+    ending = Ending(
+        cause=Cause.SIGNAL, exit_code=None, signal=9, reason="r", started_at=1, ended_at=2,
+        log_size=3,
+    )  # fmt: skip
+    text = Record(mark="item.1", token="t", boot_id="b", ending=ending).to_text()
+    assert json.loads(text) == ["item.1", "t", "b", "signal", None, 9, "r", 1, 2, 3]
+    assert Record.from_text(text).ending == ending
+    block = pack_record(text)
+    assert block[:4] == b"SWR1"
+    assert block[8:10] == len(text).to_bytes(2, "little")
+    assert block[10 : 10 + len(text)] == text
+    longest = pack_record(b"x" * (RECORD_SIZE - 10))
+    assert len(longest) == RECORD_SIZE
+    changed = block[:12] + b"?" + block[13:]
+    assert unpack_record(changed) is None
+    assert unpack_record(b"?" + block[1:]) is None
+
+
+def test_note_and_claim_have_the_bytes_that_other_versions_read() -> None:
+    note = Note(kind=NoteKind.DONE, is_idle=True, generation=1, cell=2, pid=3, segment=4, index=5)
+    numbers = b"".join(number.to_bytes(4, "big") for number in (1, 2, 3, 4, 5))
+    assert note.to_bytes() == b"\x03\x01" + numbers
+    claim = Claim(generation=1, cell=2, slot_pid=3, slot_start=4, boot_id="b", group="/g")
+    assert json.loads(claim.to_bytes()) == [1, 2, 3, 4, "b", "/g"]
+    assert (journal_name(3, 12), segment_name(5)) == (
+        "journal.0003.000012",
+        "log.000000000000005",
+    )
+
+
+@pytest.mark.parametrize("name", ["journal.1", "journal.1.2.3", "board.1.2"])
+def test_file_of_another_name_is_no_journal(name: str) -> None:
+    assert split_journal_name(name) is None
+
+
+def test_cell_keeps_its_text_to_the_last_byte() -> None:
+    board = memoryview(bytearray(CELL_SIZE * 2))
+    cell = Cell(board, 0)
+    cell.assign("m" * TEXT_SIZE, "t" * TEXT_SIZE, 1)
+    assert (cell.mark, cell.token) == ("m" * TEXT_SIZE, "t" * TEXT_SIZE)
+    assert bytes(board[CELL_SIZE:]) == bytes(CELL_SIZE)
+    cell.assign("m", "t", 1)
+    assert (cell.mark, cell.token) == ("m", "t")
+    cell.release()
+    assert len(Cell(board, 1).words) == (CELL_SIZE - 2 * TEXT_SIZE) // 8
+
+
+@pytest.mark.parametrize(
+    ("cap", "head", "tail", "segment"),
+    [
+        (LOG_CAP, LOG_CAP - LOG_TAIL - (32 << 20), LOG_TAIL, 16 << 20),
+        (100 << 20, (50 << 20) - 2 * (25 << 20) // 2, 50 << 20, (50 << 20) // 4),
+        (8 << 10, 4 << 10, 4 << 10, 4 << 10),
+    ],
+)
+def test_log_plan_keeps_head_and_tail(cap: int, head: int, tail: int, segment: int) -> None:
+    plan = plan_log(cap)
+    assert (plan.head, plan.tail, plan.segment) == (head, tail, segment)

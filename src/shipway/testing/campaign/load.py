@@ -140,7 +140,6 @@ class Load:
             raise
 
     def _add_all(self) -> None:
-        client = self.site.client()
         while not self._is_over.is_set():
             if self._open >= OPEN_LIMIT:
                 time.sleep(0.02)
@@ -150,14 +149,14 @@ class Load:
                 task = self.tasks[key] = self._task(key)
                 self._open += 1
                 is_repeated = self.chance.random() < 0.1
-            item = self._add(client, task)
+            item = self._add(task)
             if item and is_repeated:
-                self._add(client, task)
+                self._add(task)
             if item and task.is_stopped:
                 with suppress(ShipwayError):
-                    client.items.stop(item, grace_s=1)
+                    self.site.client().items.stop(item, grace_s=1)
 
-    def _add(self, client: Client, task: Task) -> str:
+    def _add(self, task: Task) -> str:
         draft = {
             "source": self._source,
             "entry_point": ["work.sh"],
@@ -166,7 +165,7 @@ class Load:
         }
         while True:
             try:
-                item = str(client.items.add(draft, idempotency_key=task.key)["id"])
+                item = str(self.site.client().items.add(draft, idempotency_key=task.key)["id"])
             except ShipwayError as error:
                 if error.code in _RETRIED:
                     continue
@@ -176,7 +175,6 @@ class Load:
             return item
 
     def _look_all(self) -> None:
-        client = self.site.client(patience_s=1)
         while not self._is_over.is_set():
             time.sleep(LOOK_EVERY_S)
             try:
@@ -184,6 +182,7 @@ class Load:
             except Exception:  # noqa: BLE001, S112 - the database itself is being killed
                 continue
             self._take(rows)
+            client = self.site.client(patience_s=1)
             with suppress(ShipwayError):
                 for item in client.items.find(limit=PAGE)["items"]:
                     if item["state"] in _ENDED:

@@ -46,9 +46,11 @@ class Site:
     quits: Counter[str] = field(default_factory=Counter)  # who ended by itself, with which code
     base_url: str = ""
     key: str = ""
+    address: Path | None = None  # the file that says where an embedded server is now
 
     def client(self, patience_s: float = 2.0) -> Client:
         """Return a way to the server for who launches."""
+        self._look_up()
         return Client(self.base_url, self.key, timeout_s=20, patience_s=patience_s, env={})
 
     def add(self, name: str, *command: str, **variables: str) -> None:
@@ -101,10 +103,18 @@ class Site:
 
     def is_up(self) -> bool:
         """Tell whether the server answers."""
+        self._look_up()
         with suppress(ShipwayError, OSError):
             if self.base_url:
                 return bool(Client(self.base_url, "", env={}).health()["status"] == "ok")
         return False
+
+    def _look_up(self) -> None:
+        """Take the address of an embedded server: its next one may be elsewhere."""
+        if self.address is not None:
+            with suppress(FileNotFoundError, ValueError):
+                server = json.loads(self.address.read_text())
+                self.base_url, self.key = server["base_url"], server["api_key"]
 
     def _env(self, name: str) -> dict[str, str]:
         return {**self.env, "SHIPWAY_HOME": str(self.homes[name]), **self.variables[name]}
@@ -167,11 +177,10 @@ def _embed(site: Site) -> None:
     site.database = f"sqlite:///{home / 'data' / 'shipway.db'}"
     site.revive()
     until = time.monotonic() + START_S
-    while not (home / "server.json").exists():
+    site.address = home / "server.json"
+    while not site.address.exists():
         assert time.monotonic() < until, f"it does not come up, see {site.root}"
         time.sleep(_PAUSE_S)
-    server = json.loads((home / "server.json").read_text())
-    site.base_url, site.key = server["base_url"], server["api_key"]
     _make_queues(site)
 
 
