@@ -227,3 +227,29 @@ def test_the_console_is_kept_as_the_client_saw_it(server: Running, ann: WandbCli
     assert abs(found[0]["at"] / 1_000 - time.time()) < 120
     page = server.admin.get("/ann/life/runs/talks", headers={"Accept": "text/html"})
     assert "100 %" in page.text
+
+
+def test_a_large_file_passes_through_a_small_server(tmp_path: Path) -> None:
+    """Earns: a checkpoint of 200 MB costs the server no memory."""
+    program = """
+        import hashlib
+        run = wandb.init(project="life", id="large")
+        path = Path(run.dir, "model.bin")
+        with path.open("wb") as file:
+            for number in range(200):
+                file.write(number.to_bytes(2, "big") * 524_288)
+        run.save(str(path), base_path=run.dir)
+        run.finish()
+        digest = lambda path: hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        found = wandb.Api().run(f"{run.entity}/life/large").file("model.bin")
+        say(size=found.size, same=digest(path) == digest(found.download(root="back").name))
+    """
+    with server_process(tmp_path) as server:
+        client = WandbClient(
+            python=client_python(), folder=tmp_path / "ann", base_url=server.base_url,
+            key=server.key,
+        )  # fmt: skip
+        done = client.run(program)
+        peak = server.peak_memory()
+    assert done.last == {"size": 200 << 20, "same": True}
+    assert peak < 200 << 20

@@ -21,13 +21,14 @@ from shipway.server.serving import make_server
 from shipway.server.settings import Limits, Settings
 from shipway.service.ports import Store
 from shipway.store.open import open_store
+from shipway.testing.memory_incoming import MemoryIncoming
 
 START_S = 20.0
 SOURCE = {"source": {"kind": "git", "url": "https://git.example.com/a/b.git", "commit": "a" * 40}}
 
 
 class MemoryBlobs:
-    """The port `Blobs`, without a disk."""
+    """The port `LargeBlobs`, without a disk."""
 
     def __init__(self) -> None:
         self._stored: dict[Digest, bytes] = {}
@@ -45,6 +46,12 @@ class MemoryBlobs:
         if digest not in self._stored:
             raise NotFound(f"there is no blob {digest}")
         return self._stored[digest]
+
+    def begin(self, size: int) -> MemoryIncoming:
+        return MemoryIncoming(self.put)
+
+    def parts(self, digest: Digest) -> Iterator[bytes]:
+        return iter([self.get(digest)])
 
     def has(self, digest: Digest) -> bool:
         return digest in self._stored

@@ -52,6 +52,13 @@ class ServerProcess:
             self._process = subprocess.Popen(argv, stdout=file, stderr=file, env=dict(os.environ))
         until(self._answers, within_s=START_S, what="the server answers")
 
+    def peak_memory(self) -> int:
+        """Return the most bytes of memory that it had."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) << 10
+
     def kill(self) -> None:
         """Kill it with SIGKILL."""
         assert self._process is not None

@@ -47,12 +47,50 @@ def test_stored_bytes_come_back(blobs: DirectoryBlobs, data: bytes) -> None:
     assert list(blobs.all()) == [digest]
 
 
+@pytest.mark.parametrize("data", [b"", b"a", bytes(3_000_000)])
+def test_bytes_that_come_in_pieces_are_one_blob(
+    blobs: DirectoryBlobs, tmp_path: Path, data: bytes
+) -> None:
+    for _ in range(2):
+        incoming = blobs.begin(len(data))
+        for at in range(0, len(data), 1_000_000):
+            incoming.write(data[at : at + 1_000_000])
+        assert not list((tmp_path / "blobs").glob("??/*/*")) or blobs.has(a_digest_of(data))
+        assert incoming.keep() == a_digest_of(data)
+        incoming.drop()
+    assert b"".join(blobs.parts(a_digest_of(data))) == data
+    assert len(files(tmp_path)) == 1
+
+
+def test_a_blob_that_did_not_come_whole_leaves_nothing(
+    blobs: DirectoryBlobs, tmp_path: Path
+) -> None:
+    incoming = blobs.begin(10)
+    incoming.write(b"half")
+    for _ in range(2):
+        incoming.drop()
+    assert files(tmp_path) == []
+
+
+def test_a_damaged_blob_gives_no_piece(blobs: DirectoryBlobs, tmp_path: Path) -> None:
+    digest = a_digest_of(b"data")
+    blobs.put(digest, b"data")
+    (path,) = files(tmp_path)
+    path.write_bytes(b"dat4")
+    with pytest.raises(NotFound, match="damaged"):
+        blobs.parts(digest)
+    with pytest.raises(NotFound, match="no blob"):
+        blobs.parts(digest)
+
+
 def test_unknown_blobs_are_not_found(blobs: DirectoryBlobs) -> None:
     with pytest.raises(NotFound):
         blobs.get(a_digest_of(b"unknown"))
     with pytest.raises(NotFound):
         blobs.get(Digest("../../etc/passwd"))
     assert not blobs.has(Digest("../../etc/passwd"))
+    with pytest.raises(NotFound):
+        blobs.parts(Digest("../../etc/passwd"))
     with pytest.raises(Invalid):
         blobs.put(Digest("../x"), b"")
 

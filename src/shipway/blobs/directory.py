@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from shipway.blobs.incoming import Incoming
 from shipway.domain.errors import Invalid, NotFound, ShipwayError, StorageFull
 from shipway.domain.ids import Digest, is_digest
 
@@ -105,6 +106,24 @@ class DirectoryBlobs:
             )
         return data
 
+    def begin(self, size: int) -> Incoming:
+        """Begin a blob of about so many bytes whose digest comes with its end."""
+        self._check_space(size)
+        return Incoming(self._new / f"{os.getpid()}.{next(self._numbers)}", settle=self._take_in)
+
+    def parts(self, digest: Digest) -> Iterator[bytes]:
+        """Return the bytes piece by piece, all of them verified before the first."""
+        if not self.has(digest):
+            raise NotFound(f"no blob {digest} is stored")
+        path = self._path(digest)
+        digester = hashlib.sha256()
+        for part in _parts(path):
+            digester.update(part)
+        if digester.hexdigest() != digest:
+            self._put_aside(digest, path)
+            raise NotFound(f"blob {digest} was damaged on the disk and put aside: upload it again")
+        return _parts(path)
+
     def has(self, digest: Digest) -> bool:
         """Tell whether the bytes are there."""
         return is_digest(digest) and self._path(digest).exists()
@@ -193,14 +212,30 @@ class DirectoryBlobs:
                 path = self._new / f"{os.getpid()}.{next(self._numbers)}"
                 written[digest] = path
                 _write(path, digest, data)
+        self._settle(blobs, written)
+
+    def _settle(self, digests: Iterable[Digest], written: Mapping[Digest, Path]) -> None:
+        """Sync what was written, rename it, sync the folders of all."""
         for path in written.values():
             self._sync_path(path)
-        folders = self._make_folders(blobs)
+        folders = self._make_folders(digests)
         for digest, path in written.items():
             path.rename(self._path(digest))
         # Also for those that were there: whoever put them may not have come to this point.
         for folder in folders:
             self._sync_folder(folder)
+
+    def _take_in(self, digest: Digest, size: int, path: Path) -> None:
+        """Make a file that was written elsewhere a blob, durably."""
+        written = {} if self._has_whole(digest, size) else {digest: path}
+        try:
+            self._settle([digest], written)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise StorageFull("the disk of the blobs is full: nothing was stored") from error
+            raise ShipwayError(f"the disk of the blobs failed: {error}") from error
+        finally:
+            path.unlink(missing_ok=True)
 
     def _has_whole(self, digest: Digest, size: int) -> bool:
         if not is_digest(digest):
@@ -278,6 +313,12 @@ def _write(path: Path, digest: Digest, data: bytes) -> None:
             field="digest",
             value=digest,
         )
+
+
+def _parts(path: Path) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        while part := file.read(_PART):
+            yield part
 
 
 def _is_ours(folder: Path) -> bool:

@@ -11,7 +11,7 @@ KEPT_MS = 7 * 24 * 3_600_000  # what was deleted, or nothing leads to any more, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tombstone:
-    """A deleted item that still has logs, or a run with data."""
+    """A deleted item that still has logs, or a run with data; or a run that was deleted itself."""
 
-    item_id: ItemId
+    item_id: ItemId | None
     run_seq: int | None

@@ -32,7 +32,7 @@ from shipway.server.signed import PREFIX as SIGNED
 from shipway.server.tidying import Tidying
 from shipway.server.web.html import environment
 from shipway.server.web.pages import page_routes
-from shipway.service.ports import Blobs, Clock, Store
+from shipway.service.ports import Clock, LargeBlobs, Store
 from shipway.service.wiring import Service
 
 log = logging.getLogger("shipway.server")
@@ -121,7 +121,7 @@ class Application:
 def build_app(
     settings: Settings,
     store: Store,
-    blobs: Blobs,
+    blobs: LargeBlobs,
     *,
     base_url: str,
     clock: Clock | None = None,
@@ -161,7 +161,7 @@ def _body_rule(limits: Limits, method: str, path: str) -> BodyRule:
     if path == GRAPHQL_PATH:
         return BodyRule(limit=limits.graphql_body, is_json=True)
     if path.startswith(SIGNED):
-        return BodyRule(limit=limits.blob_body, is_json=False)
+        return BodyRule(limit=limits.file_body, is_json=False, is_streamed=True)
     if path.startswith("/files/"):
         return BodyRule(limit=limits.stream_body, is_json=True)
     return body_rule(limits, method, path)

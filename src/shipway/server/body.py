@@ -26,6 +26,7 @@ class BodyRule:
 
     limit: int  # bytes
     is_json: bool  # its nesting is checked; other bytes may be anything
+    is_streamed: bool = False  # its handler reads it piece by piece
 
 
 class Bodies:
@@ -42,7 +43,7 @@ class Bodies:
 
         A body that `is_whole` has arrived already, and needs no timer.
         """
-        size = _content_length(headers, limit)
+        size = content_length(headers, limit)
         if size == 0 and b"transfer-encoding" not in headers:
             return b"", 0
         held = limit if size is None else size
@@ -103,7 +104,8 @@ def _depth(body: bytes) -> int:
     return deepest
 
 
-def _content_length(headers: dict[bytes, bytes], limit: int) -> int | None:
+def content_length(headers: dict[bytes, bytes], limit: int) -> int | None:
+    """Return how long the body says it is, None for one in pieces; `TooLarge` beyond the limit."""
     text = headers.get(b"content-length")
     if text is None:
         return None if b"transfer-encoding" in headers else 0

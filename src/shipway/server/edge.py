@@ -19,7 +19,7 @@ from shipway.server.settings import Settings
 from shipway.server.settle import Settler
 from shipway.server.signed import Signer
 from shipway.server.waits import Waits
-from shipway.service.ports import Blobs, Clock, Store, Tx
+from shipway.service.ports import Clock, LargeBlobs, Store, Tx
 from shipway.service.wiring import Service
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Edge:
         base_url: str,
         boot_id: str,
         store: Store,
-        blobs: Blobs,
+        blobs: LargeBlobs,
         service: Service,
         clock: Clock,
     ) -> None:

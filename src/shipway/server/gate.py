@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote
 from shipway.domain.errors import Code, Forbidden, ShipwayError
 from shipway.server.access_log import AccessLog
 from shipway.server.auth import Auth, Caller, check_change, check_origin
-from shipway.server.body import Bodies, BodyRule, check_depth
+from shipway.server.body import Bodies, BodyRule, check_depth, content_length
 from shipway.server.call import KEY, Call
 from shipway.server.edge import Edge
 from shipway.server.errors import error_answer
@@ -93,14 +93,17 @@ class Gate:
         elif not is_open:
             caller = await self._auth.identify(headers, address)
             scope[WHO] = caller.actor.label
-        body, held, is_json = b"", 0, False
+        body, held, is_json, is_streamed = b"", 0, False, False
         if method not in SAFE_METHODS or b"content-length" in headers:
             rule = self._rule_of(method, path)
-            is_whole = scope[LINE].is_whole
-            body, held = await self._bodies.take(
-                receive, headers, limit=rule.limit, is_whole=is_whole
-            )
-            is_json = rule.is_json
+            is_json, is_streamed = rule.is_json, rule.is_streamed
+            if is_streamed:
+                content_length(headers, rule.limit)
+            else:
+                is_whole = scope[LINE].is_whole
+                body, held = await self._bodies.take(
+                    receive, headers, limit=rule.limit, is_whole=is_whole
+                )
         try:
             if is_json:
                 check_depth(body, self._edge.settings.limits.json_depth)
@@ -114,7 +117,7 @@ class Gate:
                 headers=headers,
                 body=body,
             )
-            await self._app(scope, _replay(body, receive), reply)
+            await self._app(scope, receive if is_streamed else _replay(body, receive), reply)
         finally:
             if held:
                 self._bodies.give_back(held)

@@ -23,6 +23,7 @@ class Limits:
     log_chunk: int = 1 << 20  # bytes of a log chunk before compression
     graphql_body: int = 16 << 20  # a config or a summary lies in it as text
     stream_body: int = 32 << 20  # lines of a run: the client sends 20 MB at most
+    file_body: int = 64 << 30  # of a run's file, which goes to the disk as it comes
     bodies: int = 512 << 20  # bytes of all bodies in memory at once
     head: int = 32 << 10  # bytes of a request's line and headers
     head_s: float = 10.0  # until the head is there

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
@@ -27,9 +27,11 @@ __all__ = [
     "ClockRows",
     "ConsoleRows",
     "EventRows",
+    "Incoming",
     "ItemFilter",
     "ItemRows",
     "JobRows",
+    "LargeBlobs",
     "LeaseQuery",
     "LeaseRows",
     "LogChunk",
@@ -294,7 +296,7 @@ class TombstoneRows(Protocol):
     """What deleted items leave."""
 
     def due(self, *, before: int, limit: int) -> list[Tombstone]:
-        """Return ended items that were deleted before this and still have something."""
+        """Return ended items, and runs, that were deleted before this and still have something."""
 
     def count(self, *, before: int) -> int:
         """Count them."""
@@ -433,6 +435,33 @@ class Blobs(Protocol):
 
     def drop(self, digests: Iterable[Digest], *, before: int) -> int:
         """Delete what was not put since; return the bytes; 0 while somebody keeps all."""
+
+
+class Incoming(Protocol):
+    """A blob on its way in."""
+
+    @property
+    def size(self) -> int:
+        """The bytes so far."""
+
+    def write(self, data: bytes) -> None:
+        """Add bytes; `StorageFull` when there is no room."""
+
+    def keep(self) -> Digest:
+        """Store the bytes durably and return their digest; once."""
+
+    def drop(self) -> None:
+        """Forget the bytes, if they are not kept; a second call does nothing."""
+
+
+class LargeBlobs(Blobs, Protocol):
+    """Bytes by digest, of which some are too large to hold at once."""
+
+    def begin(self, size: int) -> Incoming:
+        """Begin a blob of about so many bytes; `StorageFull` when there is no room."""
+
+    def parts(self, digest: Digest) -> Iterator[bytes]:
+        """Return the bytes piece by piece, all of them verified before the first."""
 
 
 class Clock(Protocol):

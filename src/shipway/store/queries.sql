@@ -975,6 +975,22 @@ WHERE
 ORDER BY items.deleted_at
 LIMIT :limit
 
+-- name: deleted_runs_due
+-- Those that were deleted by themselves; reads the index of those that still have something.
+SELECT seq FROM runs
+WHERE deleted_at IS NOT NULL AND purged_at IS NULL AND deleted_at < :before
+ORDER BY deleted_at
+LIMIT :limit
+
+-- name: count_deleted_runs_due
+-- What a purge would do.
+SELECT count(*) FROM runs
+WHERE deleted_at IS NOT NULL AND purged_at IS NULL AND deleted_at < :before
+
+-- name: note_run_purge
+-- The row itself stays, and its id used.
+UPDATE runs SET purged_at = :now WHERE seq = :run_seq
+
 -- name: count_tombstones_due
 -- What a purge would do.
 SELECT count(*) FROM items

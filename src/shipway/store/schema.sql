@@ -213,6 +213,7 @@ CREATE TABLE runs (
     deadline BIGINT,
     stop_requested_at BIGINT,
     deleted_at BIGINT,
+    purged_at BIGINT,
     state TEXT CHECK (state IN ('pending', 'running', 'finished', 'failed', 'crashed', 'stopped'))
 );
 
@@ -220,6 +221,9 @@ CREATE UNIQUE INDEX runs_by_id ON runs (entity_folded, project_folded, id);
 
 -- Runs that have to be heard of: as many entries as such runs go on.
 CREATE INDEX runs_by_deadline ON runs (deadline) WHERE deadline IS NOT NULL;
+
+-- Deleted runs that still have something, the oldest first.
+CREATE INDEX runs_to_purge ON runs (deleted_at) WHERE deleted_at IS NOT NULL AND purged_at IS NULL;
 
 -- A client that tracks a run numbers its lines by itself, and repeats them; other writers have no
 -- lines. Rows of earlier versions have no step.

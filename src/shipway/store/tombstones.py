@@ -14,15 +14,20 @@ class Tombstones:
         self._session = session
 
     def due(self, *, before: int, limit: int) -> list[Tombstone]:
-        """Return ended items that were deleted before this and still have something."""
+        """Return ended items, and runs, that were deleted before this and still have something."""
         rows = self._session.all("tombstones_due", {"before": before, "limit": limit})
-        return [Tombstone(item_id=ItemId(item_id), run_seq=run_seq) for item_id, run_seq in rows]
+        found = [Tombstone(item_id=ItemId(item_id), run_seq=run_seq) for item_id, run_seq in rows]
+        if len(found) < limit:
+            params = {"before": before, "limit": limit - len(found)}
+            runs = self._session.all("deleted_runs_due", params)
+            found += [Tombstone(item_id=None, run_seq=run_seq) for (run_seq,) in runs]
+        return found
 
     def count(self, *, before: int) -> int:
         """Count them."""
-        row = self._session.one("count_tombstones_due", {"before": before})
-        assert row is not None
-        return int(row[0])
+        names = ("count_tombstones_due", "count_deleted_runs_due")
+        rows = [self._session.one(name, {"before": before}) for name in names]
+        return sum(int(row[0]) for row in rows if row is not None)
 
     def clear(self, tombstone: Tombstone, *, limit: int) -> int:
         """Remove up to so many rows of its logs, history and files; return how many."""
@@ -37,7 +42,8 @@ class Tombstones:
             ("purge_files", of_run),
         ):
             left = limit - removed
-            if left > 0 and (name in _OF_ITEM or tombstone.run_seq is not None):
+            owner = tombstone.item_id if name in _OF_ITEM else tombstone.run_seq
+            if left > 0 and owner is not None:
                 removed += len(self._session.all(name, {**params, "limit": left}))
         return removed
 
@@ -45,7 +51,10 @@ class Tombstones:
         """Note that nothing is left but the row, with its idempotency key."""
         if tombstone.run_seq is not None:
             self._session.run("forget_run", {"run_seq": tombstone.run_seq})
-        self._session.run("note_purge", {"item_id": tombstone.item_id, "now": now})
+        if tombstone.item_id is not None:
+            self._session.run("note_purge", {"item_id": tombstone.item_id, "now": now})
+        else:
+            self._session.run("note_run_purge", {"run_seq": tombstone.run_seq, "now": now})
 
 
 _OF_ITEM = frozenset({"purge_chunks", "purge_logs"})

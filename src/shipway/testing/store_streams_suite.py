@@ -76,6 +76,26 @@ class TrackedRunSuite:
             assert tx.tracked.projects(ENTITY, limit=9) == ["Other", PROJECT]
             assert runs[1] not in tx.runs.find(entity=None, project=None, before_seq=None, limit=9)
 
+    def test_a_deleted_run_s_rows_go_in_parts_and_its_id_stays_used(self, store: Store) -> None:
+        run = write(store, lambda tx: tx.runs.insert(a_tracked_run()))
+        chunk = ConsoleChunk(number=0, first_line=0, line_count=5, digest=a_digest(1), at=1)
+        write(store, lambda tx: tx.streams.add_history(run.seq, lines(range(3))))
+        write(store, lambda tx: tx.streams.add_system(run.seq, lines(range(2))))
+        write(store, lambda tx: tx.consoles.add(run.seq, chunk))
+        write(store, lambda tx: tx.tracked.amend(replace(run, deleted_at=7)))
+        with store.read() as tx:
+            assert tx.tombstones.due(before=7, limit=9) == []
+            (due,) = tx.tombstones.due(before=8, limit=9)
+            assert tx.tombstones.count(before=8) == 1
+        parts = [write(store, lambda tx: tx.tombstones.clear(due, limit=4)) for _ in range(3)]
+        assert parts == [4, 2, 0]
+        write(store, lambda tx: tx.tombstones.close(due, now=9))
+        with store.read() as tx:
+            assert tx.tombstones.due(before=8, limit=9) == []
+            left = tx.runs.get(ENTITY, PROJECT, run.id)
+            assert left is not None
+            assert (left.facts, left.history_size) == (RunFacts(), 0)
+
     def test_the_first_secret_stands(self, store: Store) -> None:
         assert write(store, lambda tx: tx.tracked.secret("s", "one")) == "one"
         assert write(store, lambda tx: tx.tracked.secret("s", "two")) == "one"

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from shipway.domain.errors import Forbidden, NotFound, TooLarge
+from shipway.domain.errors import Code, NotFound, ShipwayError, TooLarge
 from shipway.domain.ids import Digest, RunId
 from shipway.server.call import call_in
+from shipway.server.edge import Edge
 from shipway.server.files.lines import Sent, read_stream
+from shipway.server.settings import Limits
 from shipway.server.signed import PREFIX
-from shipway.service.ports import Tx
+from shipway.service.ports import Incoming, Tx
 
 STREAM = "/files/{entity}/{project}/{run}/file_stream"
+PART = 1 << 20  # bytes handed to the disk at once
 ANSWER = b'{"exitcode":null,"limits":{}}'  # what the clients' versions look for
 
 
@@ -55,37 +62,80 @@ async def stream(request: Request) -> Response:
 
 
 async def put(request: Request) -> Response:
-    """Store a file of a run."""
-    call = call_in(request.scope)
-    edge, data = call.edge, call.body
+    """Store a file of a run as it comes."""
+    edge = call_in(request.scope).edge
     right = edge.signer.read("PUT", request.scope["path"])
-    if len(data) > right.size:
-        raise TooLarge(f"the address takes at most {right.size} bytes")
-    digest = Digest(hashlib.sha256(data).hexdigest())
-    raw = hashlib.md5(data, usedforsecurity=False).digest()
-    md5 = base64.b64encode(raw).decode()
-    await edge.run(lambda: edge.blobs.put(digest, data))
+    size = int(request.headers.get("content-length") or 0)
+    md5 = hashlib.md5(usedforsecurity=False)
+    incoming = await edge.run(lambda: edge.blobs.begin(size))
+    try:
+        async with asyncio.timeout(_patience_s(edge.settings.limits, size)):
+            await _receive(edge, request, _Taking(incoming=incoming, md5=md5, limit=right.size))
+        digest = await edge.run(incoming.keep)
+    except TimeoutError:
+        raise ShipwayError("the file did not arrive in time", code=Code.TOO_SLOW) from None
+    except ClientDisconnect:
+        raise ShipwayError("the client went away", code=Code.TOO_SLOW) from None
+    finally:
+        incoming.drop()
 
     def work(tx: Tx) -> None:
         run = tx.runs.get(right.entity, right.project, RunId(right.run))
         if run is None or run.deleted_at is not None:
             raise NotFound(f"there is no run {right.entity}/{right.project}/{right.run}")
         edge.service.run_files.add(
-            tx, run, path=right.path, digest=digest, size=len(data), md5=md5, attempt=right.attempt
+            tx,
+            run,
+            path=right.path,
+            digest=digest,
+            size=incoming.size,
+            md5=base64.b64encode(md5.digest()).decode(),
+            attempt=right.attempt,
         )
 
     await edge.write(work)
-    return Response(b"", headers={"ETag": f'"{raw.hex()}"'})
+    return Response(b"", headers={"ETag": f'"{md5.hexdigest()}"'})
 
 
 async def get(request: Request) -> Response:
     """Return a file of a run, as an attachment."""
     edge = call_in(request.scope).edge
     right = edge.signer.read("GET", request.scope["path"])
-    digest = Digest(right.digest)
-    data = await edge.run(lambda: edge.blobs.get(digest))
-    if len(data) != right.size:
-        raise Forbidden("the address is of a file of another size")
+    parts = await edge.run(lambda: edge.blobs.parts(Digest(right.digest)))
     name = quote(right.path.rpartition("/")[2], safe="")
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
-    return Response(data, headers=headers, media_type="application/octet-stream")
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+        "Content-Length": str(right.size),
+    }
+    return StreamingResponse(parts, headers=headers, media_type="application/octet-stream")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taking:
+    """Where the bytes of a file go."""
+
+    incoming: Incoming
+    md5: Any  # hashlib names no type
+    limit: int
+
+    def take(self, data: bytes) -> None:
+        """Take bytes; blocks on the disk."""
+        if self.incoming.size + len(data) > self.limit:
+            raise TooLarge(f"the address takes at most {self.limit} bytes")
+        self.md5.update(data)
+        self.incoming.write(data)
+
+
+async def _receive(edge: Edge, request: Request, taking: _Taking) -> None:
+    held = bytearray()
+    async for part in request.stream():
+        held += part
+        if len(held) >= PART:
+            await edge.run(partial(taking.take, bytes(held)))
+            held.clear()
+    if held:
+        await edge.run(partial(taking.take, bytes(held)))
+
+
+def _patience_s(limits: Limits, size: int) -> float:
+    return limits.body_s + (size or limits.blob_body) / limits.body_rate

@@ -31,7 +31,7 @@ async def create_run_files(_: Any, info: Info, *, input: dict[str, Any]) -> dict
         return view.run, service.run_files.grant(tx, actor, view, paths)
 
     run, attempt = await call.edge.read(work)
-    limit = call.edge.settings.limits.blob_body
+    limit = call.edge.settings.limits.file_body
     files = [
         {
             "name": path,

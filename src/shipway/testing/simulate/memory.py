@@ -6,7 +6,7 @@ import hashlib
 import random
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from shipway.service.wiring import Service
 from shipway.store.open import open_store
 from shipway.store.sqlite import Durability
 from shipway.testing.clock import ManualClock
+from shipway.testing.memory_incoming import MemoryIncoming
 from shipway.testing.simulate.node import BEGAN_AT
 
 ANN = Actor(user=UserName("ann"), role=Role.MEMBER, entity="ann", key_id=KeyId("kann"))
@@ -52,6 +53,14 @@ class BlobsInMemory:
         if digest not in self.by_digest:
             raise NotFound(f"there is no blob {digest}")
         return self.by_digest[digest]
+
+    def begin(self, size: int) -> MemoryIncoming:  # noqa: ARG002 - there is room
+        """Begin a blob whose digest comes with its end."""
+        return MemoryIncoming(self.put)
+
+    def parts(self, digest: Digest) -> Iterator[bytes]:
+        """Return bytes, in one piece."""
+        return iter([self.get(digest)])
 
     def has(self, digest: Digest) -> bool:
         """Tell whether they are there."""

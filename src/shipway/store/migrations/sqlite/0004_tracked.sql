@@ -6,10 +6,14 @@ ALTER TABLE runs ADD COLUMN heard_at BIGINT;
 ALTER TABLE runs ADD COLUMN deadline BIGINT;
 ALTER TABLE runs ADD COLUMN stop_requested_at BIGINT;
 ALTER TABLE runs ADD COLUMN deleted_at BIGINT;
+ALTER TABLE runs ADD COLUMN purged_at BIGINT;
 ALTER TABLE runs ADD COLUMN state TEXT CHECK (state IN ('pending', 'running', 'finished', 'failed', 'crashed', 'stopped'));
 
 -- Runs that have to be heard of: as many entries as such runs go on.
 CREATE INDEX runs_by_deadline ON runs (deadline) WHERE deadline IS NOT NULL;
+
+-- Deleted runs that still have something, the oldest first.
+CREATE INDEX runs_to_purge ON runs (deleted_at) WHERE deleted_at IS NOT NULL AND purged_at IS NULL;
 
 -- A client numbers its lines by itself, and repeats them; other writers have no lines.
 ALTER TABLE run_history ADD COLUMN line BIGINT;
