@@ -17,7 +17,7 @@ help:
 	@echo 'make test-seeded  put each known bug in on purpose; its test must turn red'
 	@echo 'make bench        one table and one JSON file of measured ratios'
 	@echo 'make docs         write docs/reference anew from the code'
-	@echo 'make lock         compile requirements anew: ours, and the wandb client of the tests'
+	@echo 'make lock         compile requirements anew: ours, and the wandb clients of the tests'
 
 $(STAMP): pyproject.toml requirements/dev.txt scripts/setup
 	@sh scripts/setup $(VENV)
@@ -57,6 +57,7 @@ lock: $(STAMP)
 	@$(VENV)/bin/uv pip compile --quiet --no-emit-index-url --no-emit-find-links --generate-hashes \
 	  --universal --python-version 3.11 --extra postgres --custom-compile-command 'make lock' \
 	  --output-file requirements/dev.txt pyproject.toml requirements/dev.in
-	@echo 'wandb==0.20.1' | $(VENV)/bin/uv pip compile --quiet --no-emit-index-url \
-	  --no-emit-find-links --generate-hashes --universal --python-version 3.11 --no-annotate \
-	  --custom-compile-command 'make lock' --output-file requirements/wandb-0.20.1.txt -
+	@for version in 0.20.1 0.31.0; do \
+	  echo "wandb==$$version" | $(VENV)/bin/uv pip compile --quiet --no-emit-index-url \
+	    --no-emit-find-links --generate-hashes --universal --python-version 3.11 --no-annotate \
+	    --custom-compile-command 'make lock' --output-file requirements/wandb-$$version.txt - ; done

@@ -9,24 +9,30 @@ from pathlib import Path
 import pytest
 
 from tests.support.rest_server import Running, running
-from tests.support.wandb_client import WandbClient, client_python
+from tests.support.wandb_client import VERSIONS, WandbClient, client_python
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
+@pytest.fixture(scope="module", params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    """Name each client once."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def server(version: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Give a server of ann's."""
     with running(tmp_path_factory.mktemp("server")) as made:
         yield made
 
 
 @pytest.fixture
-def ann(server: Running, tmp_path: Path) -> WandbClient:
+def ann(version: str, server: Running, tmp_path: Path) -> WandbClient:
     """Give ann's client."""
     assert server.admin.key is not None
     return WandbClient(
-        python=client_python(),
+        python=client_python(version),
         folder=tmp_path / "ann",
         base_url=f"http://127.0.0.1:{server.port}",
         key=server.admin.key,
@@ -83,6 +89,7 @@ def test_files_are_saved_and_read_back(ann: WandbClient) -> None:
     """Earns: bytes come back as they went, names with folders too."""
     done = ann.run("""
         run = wandb.init(project="files", id="files1")
+        print("something for the console")
         folder = Path(run.dir, "deep", "er")
         folder.mkdir(parents=True)
         Path(folder, "big.bin").write_bytes(bytes(range(256)) * 20_000)

@@ -15,6 +15,7 @@ from shipway.server.settings import Limits
 from tests.support.embedded import until
 from tests.support.rest_server import START_S, Caller, Reply, Running, running
 
+ALIVE = {"exitcode": None, "limits": {}, "stopped": False}
 UPSERT = """
 mutation Upsert($input: UpsertBucketInput!) {
   upsertBucket(input: $input) {
@@ -30,6 +31,13 @@ mutation Files($input: CreateRunFilesInput!) {
 READ = """
 query Read($name: String!) { project(name: "demo", entityName: "ann") { run(name: $name) {
   state summaryMetrics history files { edges { node { name directUrl sizeBytes md5 } } } } } }
+"""
+
+LINES = """
+query Lines($first: Int, $last: Int, $after: String) {
+  project(name: "demo", entityName: "ann") { run(name: "talks") {
+    logLines(first: $first, last: $last, after: $after) {
+      edges { node { number level line } } pageInfo { endCursor hasNextPage } } } } }
 """
 
 
@@ -88,14 +96,38 @@ def test_a_line_of_ten_megabytes_and_bare_nan_are_kept(server: Running) -> None:
     assert [len(rows[0]["text"]), rows[1]["b"]] == [10_000_000, float("-inf")]
 
 
+def test_the_console_is_read_by_pages_and_from_its_end(server: Running) -> None:
+    make(server, "talks")
+    lines = [f"2026-11-24T10:00:00.000000 line {number}" for number in range(5)]
+    lines[3] = f"ERROR {lines[3]}"
+    stream(server.admin, "talks", {"files": {"output.log": {"offset": 0, "content": lines}}})
+
+    def page(**asked: Any) -> tuple[list[tuple[int, str, str]], dict[str, Any]]:
+        run = ask(server.admin, LINES, **asked).json["data"]["project"]["run"]["logLines"]
+        nodes = [edge["node"] for edge in run["edges"]]
+        return [(node["number"], node["level"], node["line"]) for node in nodes], run["pageInfo"]
+
+    first, info = page(first=3)
+    assert first == [(number, "", f"line {number}") for number in range(3)]
+    assert info["hasNextPage"]
+    assert page(first=3, after=info["endCursor"]) == (
+        [(3, "error", "line 3"), (4, "", "line 4")], {"endCursor": "4", "hasNextPage": False},
+    )  # fmt: skip
+    assert page(last=2)[0] == [(3, "error", "line 3"), (4, "", "line 4")]
+    assert page(last=0) == ([], {"endCursor": None, "hasNextPage": False})
+    assert "after" in ask(server.admin, LINES, after="x").text
+
+
 def test_an_end_is_taken_twice_and_a_heartbeat_wakes_the_run(server: Running) -> None:
     make(server, "ends")
     for _ in range(2):
         assert stream(server.admin, "ends", {"complete": True, "exitcode": 2}).status == 200
     run = server.admin.get("/api/v1/runs/ann/demo/ends").json
     assert (run["state"], run["exit_code"]) == ("failed", 2)
-    assert stream(server.admin, "ends", {}).json == {"exitcode": None, "limits": {}}
+    assert stream(server.admin, "ends", {}).json == ALIVE
     assert server.admin.get("/api/v1/runs/ann/demo/ends").json["state"] == "running"
+    server.admin.post("/api/v1/runs/ann/demo/ends/stop")
+    assert stream(server.admin, "ends", {}).json == {**ALIVE, "stopped": True}
 
 
 @pytest.mark.parametrize(

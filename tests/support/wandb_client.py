@@ -20,7 +20,8 @@ from shipway.builders.uv.tool import find_uv
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE = ROOT / "build" / "clients"  # kept: an environment takes half a minute
-VERSION = "0.20.1"
+VERSION = "0.20.1"  # the fixed point
+VERSIONS = (VERSION, "0.31.0")  # and the newest
 INSTALL_S = 300.0
 PROGRAM_S = 120.0
 HEAD = """

@@ -103,6 +103,19 @@ def test_lines_are_kept_once(world: World) -> None:
     assert now(world).run.history_size == 1
 
 
+def test_a_run_that_is_synced_again_has_no_row_twice(world: World) -> None:
+    made(world)
+
+    def row(number: int, step: int, text: str) -> StreamLine:
+        return StreamLine(number=number, step=step, text=text)
+
+    report(world, history=(row(0, 0, '{"_step": 0, "x": NaN}'), row(1, 1, '{"_step": 1}')))
+    again = (row(2, 0, '{"x": NaN, "_step": 0}'), row(3, 1, '{"_step": 1}'), row(4, 2, '{"n": 1}'))
+    assert report(world, history=again).run.history_size == 3
+    other = (row(5, 0, '{"_step": 0, "x": 2}'),)
+    assert report(world, history=other).run.history_size == 4, "another row of a known step"
+
+
 def test_a_deleted_run_is_gone_and_its_id_used(world: World) -> None:
     made(world)
     view = now(world)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shipway.domain.run import ConsoleChunk, Run
+from shipway.domain.run import ConsoleChunk, Run, StreamLine
 from shipway.service.ports import Tx
 
 ROWS_LIMIT = 10_000  # rows of one answer
@@ -110,3 +111,24 @@ def evenly(rows: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
 def _step(row: dict[str, Any], least: int) -> int:
     step = row.get("_step")
     return step if isinstance(step, int) else least
+
+
+def unsaid(tx: Tx, run: Run, lines: Sequence[StreamLine]) -> Sequence[StreamLine]:
+    """Return the lines but those that the run has: one that is synced again is numbered anew."""
+    last = tx.streams.last_step(run.seq)
+    doubtful = [line.step for line in lines if line.step <= last]
+    if not doubtful:
+        return lines
+    known: set[str] = set()
+    at, end = min(doubtful), max(doubtful) + 1
+    while at < end:
+        texts = tx.streams.history(run.seq, min_step=at, max_step=end, limit=ROWS_LIMIT)
+        known.update(map(_canonical, texts))
+        if len(texts) < ROWS_LIMIT:
+            break
+        at = max(_step(json.loads(texts[-1]), at), at + 1)
+    return [line for line in lines if line.step > last or _canonical(line.text) not in known]
+
+
+def _canonical(text: str) -> str:
+    return json.dumps(json.loads(text), sort_keys=True)

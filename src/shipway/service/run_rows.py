@@ -56,7 +56,7 @@ class TrackedRunRows(Protocol):
     ) -> Sequence[Run]:
         """Return runs of a project that have come to be, oldest first."""
 
-    def projects(self, entity: str, *, limit: int) -> Sequence[str]:
+    def projects(self, entity: str, *, limit: int) -> Sequence[tuple[str, int]]:
         """Return the projects that an entity has runs in."""
 
     def secret(self, name: str, offered: str) -> str:

@@ -17,6 +17,7 @@ from shipway.service.items import Items
 from shipway.service.lease_time import LeaseTime
 from shipway.service.ports import Clock, Tx
 from shipway.service.queues import known_entity
+from shipway.service.run_history import unsaid
 from shipway.service.runs import Runs, RunView, merge, view_of
 
 SILENT_MS = 5 * 60_000  # of lease time; a client that says nothing for so long has crashed
@@ -109,8 +110,8 @@ class TrackedRuns:
                     yield view
             after = page[-1].seq
 
-    def projects(self, tx: Tx, actor: Actor, entity: str | None) -> Sequence[str]:
-        """Return the projects that an entity has runs in."""
+    def projects(self, tx: Tx, actor: Actor, entity: str | None) -> Sequence[tuple[str, int]]:
+        """Return the projects that an entity has runs in, each with the time of its first."""
         return tx.tracked.projects(own_entity(actor, entity), limit=PROJECTS_LIMIT)
 
     def report(
@@ -119,7 +120,7 @@ class TrackedRuns:
         """Take lines, a summary and the end of a run; what is repeated changes nothing."""
         run = view.run
         self.check_writes(tx, actor, run)
-        tx.streams.add_history(run.seq, report.history)
+        tx.streams.add_history(run.seq, unsaid(tx, run, report.history))
         if report.system:
             tx.streams.add_system(run.seq, report.system)
         if report.console is not None and run.item_id is None:  # an item has the log already

@@ -482,7 +482,7 @@ LIMIT :limit
 
 -- name: projects_of_entity
 -- As each was first written.
-SELECT project FROM runs
+SELECT project, created_at FROM runs
 WHERE seq IN (
     SELECT min(seq) FROM runs
     WHERE entity_folded = :entity_folded AND deleted_at IS NULL

@@ -53,10 +53,10 @@ class TrackedRuns:
         }
         return [to_run(row) for row in self._session.all("runs_of_project", params)]
 
-    def projects(self, entity: str, *, limit: int) -> Sequence[str]:
-        """Return the projects that an entity has runs in."""
+    def projects(self, entity: str, *, limit: int) -> Sequence[tuple[str, int]]:
+        """Return the projects that an entity has runs in, each with the time of its first."""
         params = {"entity_folded": fold(entity), "limit": limit}
-        return [name for (name,) in self._session.all("projects_of_entity", params)]
+        return [(name, at) for name, at in self._session.all("projects_of_entity", params)]
 
     def secret(self, name: str, offered: str) -> str:
         """Return the server's own secret of that name; the first one offered stands."""

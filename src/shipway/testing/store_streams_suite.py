@@ -73,7 +73,9 @@ class TrackedRunSuite:
             assert tx.tracked.of_project("ADA", "DEMO", limit=1) == [runs[0]]
             rest = tx.tracked.of_project(ENTITY, PROJECT, after_seq=runs[0].seq, limit=9)
             assert rest == [runs[2]]
-            assert tx.tracked.projects(ENTITY, limit=9) == ["Other", PROJECT]
+            found = tx.tracked.projects(ENTITY, limit=9)
+            assert [name for name, _ in found] == ["Other", PROJECT]
+            assert found[1][1] == runs[0].created_at
             assert runs[1] not in tx.runs.find(entity=None, project=None, before_seq=None, limit=9)
 
     def test_a_deleted_run_s_rows_go_in_parts_and_its_id_stays_used(self, store: Store) -> None:

@@ -26,7 +26,7 @@ from shipway.service.ports import Incoming, Tx
 
 STREAM = "/files/{entity}/{project}/{run}/file_stream"
 PART = 1 << 20  # bytes handed to the disk at once
-ANSWER = b'{"exitcode":null,"limits":{}}'  # what the clients' versions look for
+ANSWER = b'{"exitcode":null,"limits":{},"stopped":%s}'  # what the clients' versions look for
 
 
 def file_routes() -> Sequence[BaseRoute]:
@@ -53,12 +53,13 @@ async def stream(request: Request) -> Response:
 
     sent = await edge.run(read)
 
-    def work(tx: Tx) -> None:
+    def work(tx: Tx) -> bool:
         view = tracked.get(tx, actor, where["entity"], where["project"], where["run"])
         tracked.report(tx, actor, view, sent.report)
+        return view.is_stop_requested
 
-    await edge.write(work)
-    return Response(ANSWER, media_type="application/json")
+    is_stopped = await edge.write(work)
+    return Response(ANSWER % (b"true" if is_stopped else b"false"), media_type="application/json")
 
 
 async def put(request: Request) -> Response:

@@ -28,6 +28,7 @@ def user(name: str, *, entity: str | None = None) -> dict[str, Any]:
         "email": None,
         "flags": "{}",
         "entity": entity,
+        "deletedAt": None,
         "teams": {"edges": []},
         "apiKeys": {"edges": []},
         "organizations": [],

@@ -11,6 +11,7 @@ from shipway.server.graphql import ids
 from shipway.server.graphql.filters import ordered, predicate
 from shipway.server.graphql.people import entity_node
 from shipway.server.graphql.resolving import Info, Resolvers
+from shipway.server.graphql.translate import time_of
 from shipway.service.access import own_entity, sees
 from shipway.service.ports import Tx
 from shipway.service.runs import RunView
@@ -25,6 +26,7 @@ class ProjectNode:
 
     entity: str
     name: str
+    created_at: int | None = None
 
 
 def project(
@@ -53,13 +55,25 @@ async def models(
     """Return the projects that an entity has runs in."""
     call = info.context
     actor, runs = call.actor, call.edge.service.tracked
-    names = await call.edge.read(lambda tx: runs.projects(tx, actor, entityName))
+    found = await call.edge.read(lambda tx: runs.projects(tx, actor, entityName))
     entity = entityName or actor.entity
-    nodes = [ProjectNode(entity=entity, name=name) for name in names]
+    nodes = [ProjectNode(entity=entity, name=name, created_at=at) for name, at in found]
     return {
         "edges": [{"node": node, "cursor": node.name} for node in nodes],
         "pageInfo": {"endCursor": None, "hasNextPage": False},
     }
+
+
+async def created_at(node: ProjectNode, info: Info) -> str | None:
+    """Return when a project's first run was made; now, if it has none."""
+    call = info.context
+    if node.created_at is not None:
+        return time_of(node.created_at)
+    actor, service = call.actor, call.edge.service.tracked
+    first = await call.edge.read(
+        lambda tx: next(service.of_project(tx, actor, node.entity, node.name), None)
+    )
+    return time_of(call.edge.clock.now() if first is None else first.run.created_at)
 
 
 def upsert_model(_: Any, info: Info, *, input: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +153,7 @@ RESOLVERS: Resolvers = {
         "internalId": lambda node, _: ids.node(
             "ProjectInternalId", str(ids.project_number(node.entity, node.name))
         ),
+        "createdAt": created_at,
         "readOnly": lambda _node, _: False,
         "access": lambda _node, _: "PRIVATE",
         "isBenchmark": lambda _node, _: False,

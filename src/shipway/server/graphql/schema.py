@@ -6,13 +6,14 @@ from importlib.resources import files
 
 from graphql import GraphQLObjectType, GraphQLSchema, build_schema
 
-from shipway.server.graphql import histories, people, projects, run_files, runs
+from shipway.server.graphql import consoles, histories, people, projects, run_files, runs
 from shipway.server.graphql.resolving import Resolvers
 
 NOUNS: tuple[Resolvers, ...] = (
     people.RESOLVERS,
     projects.RESOLVERS,
     runs.RESOLVERS,
+    consoles.RESOLVERS,
     histories.RESOLVERS,
     run_files.RESOLVERS,
 )

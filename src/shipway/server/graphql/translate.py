@@ -13,9 +13,10 @@ from shipway.server.graphql import ids
 from shipway.service.runs import RunView
 from shipway.service.tracked_runs import RunAsk
 
-CLIENT_VERSION = "0.20.1"  # the newest whose whole protocol is proved by tests
+CLIENT_VERSION = "0.31.0"  # the newest that tests prove
 STOPPED_EXIT = 143
 OWN_KEY = "_wandb"  # of a config: what the client keeps for itself
+LEVELS = {1: "", 2: "error"}  # of a console's lines, by their stream
 REASON_KEY = "_shipway"  # of a summary: why a run ended that its program did not end
 
 # wandb's client waits for no other end than these: a stopped run must be one of them.
