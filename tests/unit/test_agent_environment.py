@@ -147,6 +147,18 @@ def test_argv_is_found_in_environment_source_and_path(
     assert found == tuple(word.format(start=place.start) for word in argv)
 
 
+def test_a_notebook_runs_under_the_environment_s_python(place: Place, tmp_path: Path) -> None:
+    (place.start / "study.ipynb").write_text("{}")
+    lease = a_lease(entry_point=["study.ipynb"], args=["--x", "1"])
+    inner = Place(folder=place.folder, start=place.start, python=tmp_path / "python")
+    env = an_env(lease, inner)
+    runs = f"{env['SHIPWAY_RUNSIDE']}/shipway/notebook.py"
+    found = build_argv(lease, inner, env)
+    assert found == (str(inner.python), runs, "study.ipynb", "--x", "1")
+    with pytest.raises(NoProgram, match=r"other\.ipynb"):
+        build_argv(a_lease(entry_point=["other.ipynb"]), inner, env)
+
+
 def test_the_environments_own_scripts_come_first(place: Place, tmp_path: Path) -> None:
     scripts = tmp_path / "bin"
     scripts.mkdir()

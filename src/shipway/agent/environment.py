@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from shipway.agent.lease import Lease
+from shipway.domain.entry_point import PYTHON_SUFFIXES, SUFFIXES
 from shipway.domain.macros import fill
 
 # What a program gets of the agent's own variables, and nothing else but its `pass_env`.
@@ -155,8 +156,8 @@ def build_argv(
 ) -> tuple[str, ...]:
     """Return the program's argv; raise `NoProgram` for one that is not there.
 
-    Argv[0] ending in `.py` runs under the
-    environment's Python, `.sh` under `sh`; else it is looked up in the environment, in the
+    Argv[0] ending in `.py` runs under the environment's Python, `.ipynb` under the run side's
+    `notebook` there, `.sh` under `sh`; else it is looked up in the environment, in the
     source, then in PATH.
     """
     spec = lease.spec
@@ -166,10 +167,13 @@ def build_argv(
         raise NoProgram("the launch has no entry point")
     check_scripts(entry, place.start)
     program = entry[0]
-    if program.endswith(".py"):
+    if program.endswith(PYTHON_SUFFIXES):
         python = place.python or which("python3", path=env["PATH"])
         if python is None:
             raise NoProgram("no Python was found to run the entry point with")
+        if program.endswith(".ipynb"):
+            runs = f"{env['SHIPWAY_RUNSIDE']}/shipway/notebook.py"
+            return (str(python), runs, *entry, *args)
         return (str(python), *entry, *args)
     if program.endswith(".sh"):
         return (which("sh", path=env["PATH"]) or "/bin/sh", *entry, *args)
@@ -179,7 +183,7 @@ def build_argv(
 def check_scripts(entry: Sequence[str], tree: Path) -> None:
     """Raise `NoProgram` unless each relative script of an entry point exists in the source."""
     for word in entry:
-        is_script = word.endswith((".py", ".sh")) and not word.startswith(("-", "/"))
+        is_script = word.endswith(SUFFIXES) and not word.startswith(("-", "/"))
         if is_script and " " not in word and not (tree / word).is_file():
             raise NoProgram(f"the entry point {word!r} does not exist in the source")
 
@@ -193,7 +197,7 @@ def needs_python(
     groups, or if its source has a lock, requirements or a project between where it starts and
     the root. `true`, a binary or a shell script in a plain folder does not.
     """
-    if any(str(word).endswith(".py") for word in entry):
+    if any(str(word).endswith(PYTHON_SUFFIXES) for word in entry):
         return True
     name = Path(entry[0]).name if entry else ""
     if name in _PYTHONS or name.startswith("python"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 
-SUFFIXES = (".py", ".sh")
+PYTHON_SUFFIXES = (".py", ".ipynb")  # what needs an environment
+SUFFIXES = (*PYTHON_SUFFIXES, ".sh")
 _PLAIN = ("100644", "100755")  # git's modes of files; others (links, submodules) may lead anywhere
 
 
