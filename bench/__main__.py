@@ -21,6 +21,7 @@ from bench.measure import Result, table
 from bench.purge import purge
 from bench.scale import p8_p9, p10
 from bench.stack import Stack, stack
+from bench.tracking import p12
 
 Asked = argparse.Namespace
 Goals = tuple[str, ...]
@@ -40,6 +41,7 @@ ALONE: Sequence[tuple[Goals, Callable[[Asked], list[Result]]]] = (
     (("P7",), lambda asked: [p7(times=asked.times)]),
     (("P8", "P9"), lambda asked: p8_p9(items=asked.items, times=asked.times)),
     (("P10",), lambda asked: p10(times=asked.times)),
+    (("P12",), lambda asked: p12(times=asked.times)),
     (("P13",), lambda asked: p13(times=asked.times)),
     (("purge",), lambda asked: purge(items=asked.items // 2, times=asked.times)),
 )

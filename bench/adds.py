@@ -80,12 +80,12 @@ def add_singly(server: Server, count: int, *, connections: int = CONNECTIONS) ->
     requests = [
         caller.post("/items", DRAFT, Idempotency_Key=uuid.uuid4().hex) for _ in range(count)
     ]
-    return _send(server, requests, connections)
+    return send(server, requests, connections)
 
 
 def add_batches(server: Server, sizes: list[int], *, connections: int = 1) -> Took:
     """Add batches of so many items."""
-    took = _send(server, _batches(server, sizes), connections)
+    took = send(server, _batches(server, sizes), connections)
     return Took(seconds=took.seconds, cpu_s=took.cpu_s, count=sum(sizes))
 
 
@@ -113,7 +113,8 @@ def _rate(server: Server) -> float:
     return took.count / took.seconds
 
 
-def _send(server: Server, requests: Iterator[bytes] | list[bytes], connections: int) -> Took:
+def send(server: Server, requests: Iterator[bytes] | list[bytes], connections: int) -> Took:
+    """Send requests over so many connections; return what they took, and the server's CPU."""
     count = 0
 
     async def go() -> Took:

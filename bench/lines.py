@@ -76,18 +76,20 @@ class Caller:
             "Content-Type: application/json\r\n"
         )
 
-    def post(self, path: str, body: Mapping[str, Any], **headers: str) -> bytes:
+    def post(self, path: str, body: Mapping[str, Any], *, root: str = API, **headers: str) -> bytes:
         """Return the bytes of a request; an underscore in a header's name is a dash."""
-        return self.send("POST", path, json.dumps(body).encode(), **headers)
+        return self.send("POST", path, json.dumps(body).encode(), root=root, **headers)
 
     def get(self, path: str) -> bytes:
         """Return the bytes of a request that changes nothing."""
         return self.send("GET", path, b"")
 
-    def send(self, method: str, path: str, data: bytes, **headers: str) -> bytes:
+    def send(
+        self, method: str, path: str, data: bytes, *, root: str = API, **headers: str
+    ) -> bytes:
         """Return the bytes of any request."""
         more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-        start = f"{method} {API}{path} HTTP/1.1\r\n{self._head}{more}"
+        start = f"{method} {root}{path} HTTP/1.1\r\n{self._head}{more}"
         return f"{start}Content-Length: {len(data)}\r\n\r\n".encode() + data
 
     @asynccontextmanager

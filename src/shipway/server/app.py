@@ -143,13 +143,13 @@ def build_app(
     )
     auth = Auth(edge, is_tls=base_url.startswith("https://"))
     access = AccessLog(sys.stderr)
-    rest = rest_application([*graphql_routes(), *file_routes(), *page_routes()])
+    rest = rest_application(page_routes())
     rest.state.openapi = openapi(rest)
     rest.state.templates = environment()
     gate = Gate(
         edge=edge,
         auth=auth,
-        app=HotRoutes(rest),
+        app=HotRoutes(rest, [*graphql_routes(), *file_routes()]),
         rule_of=partial(_body_rule, settings.limits),
         access=access,
     )

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from shipway.domain.errors import Code, NotFound, ShipwayError, TooLarge
 from shipway.domain.ids import Digest, RunId
@@ -29,7 +29,7 @@ PART = 1 << 20  # bytes handed to the disk at once
 ANSWER = b'{"exitcode":null,"limits":{},"stopped":%s}'  # what the clients' versions look for
 
 
-def file_routes() -> Sequence[BaseRoute]:
+def file_routes() -> Sequence[Route]:
     """Return every route of files."""
     return (
         Route(PREFIX + "{right}", put, methods=["PUT"]),

@@ -17,7 +17,7 @@ from graphql import (
 )
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from shipway.domain.errors import Invalid, ShipwayError
 from shipway.server.call import call_in
@@ -63,7 +63,7 @@ class GraphQL:
         return _rendered(result, is_change=is_change)
 
 
-def graphql_routes() -> Sequence[BaseRoute]:
+def graphql_routes() -> Sequence[Route]:
     """Return the one route."""
     return (Route(GRAPHQL_PATH, GraphQL().answer, methods=["POST"]),)
 

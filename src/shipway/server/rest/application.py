@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -54,41 +55,51 @@ def rest_application(pages: Sequence[BaseRoute]) -> FastAPI:
 
 
 class HotRoutes:
-    """The hot routes in front of everything else: found by a table, without any middleware."""
+    """The routes in front of everything else: found by a table, without any middleware.
 
-    def __init__(self, rest: App) -> None:
+    They are the hot ones of REST, and those of the wandb client, which has no others.
+    """
+
+    def __init__(self, rest: App, plain: Sequence[PlainRoute]) -> None:
         self._rest = rest
-        hot = [route for route in ROUTES if route.is_hot]
-        assert all(route.method == "POST" for route in hot)
-        self._fixed = {route.path: route for route in hot if "{" not in route.path}
-        self._others = [
-            (PlainRoute(route.path, route.handler, methods=["POST"]), route)
-            for route in hot
-            if "{" in route.path
+        hot = [
+            _Hot(PlainRoute(route.path, route.handler, methods=[route.method]), route.roles)
+            for route in ROUTES
+            if route.is_hot
         ]
+        routes = [*hot, *(_Hot(route, frozenset()) for route in plain)]
+        self._fixed = {one.route.path: one for one in routes if "{" not in one.route.path}
+        self._others = [one for one in routes if "{" in one.route.path]
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Pass a request to its hot route, or on to the rest."""
-        route = self._find(scope) if scope["method"] == "POST" else None
-        if route is None:
+        hot = self._find(scope)
+        if hot is None:
             await self._rest(scope, receive, send)
             return
-        scope[ROUTE] = route.path
+        path = hot.route.path
+        scope[ROUTE] = path
         request = Request(scope, receive)
-        check_role(request, route.path, route.roles)
-        response: Response = await route.handler(request)
+        check_role(request, path, hot.roles)
+        response: Response = await hot.route.endpoint(request)
         await response(scope, receive, send)
 
-    def _find(self, scope: MutableMapping[str, Any]) -> Route | None:
-        route = self._fixed.get(scope["path"])
-        if route is not None:
-            return route
-        for pattern, other in self._others:
-            match, found = pattern.matches(scope)
+    def _find(self, scope: MutableMapping[str, Any]) -> _Hot | None:
+        hot = self._fixed.get(scope["path"])
+        if hot is not None and scope["method"] in (hot.route.methods or ()):
+            return hot
+        for other in self._others:
+            match, found = other.route.matches(scope)
             if match is Match.FULL:
                 scope.update(found)
                 return other
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Hot:
+    route: PlainRoute
+    roles: frozenset[Role]
 
 
 def operation_id(route: Route) -> str:
