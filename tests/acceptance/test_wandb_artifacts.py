@@ -236,6 +236,26 @@ def test_versions_and_collections_are_deleted(ann: WandbClient) -> None:
     ]  # fmt: skip
 
 
+def test_a_run_is_deleted_with_what_it_logged(ann: WandbClient) -> None:
+    """Earns: artifacts go with their run when asked, and stay else."""
+    done = ann.run(
+        LOG
+        + """
+    left = []
+    for number in range(2):
+        with wandb.init(project="with", id=f"r{number}") as run:
+            logged(run=run, a=str(number))
+    api = wandb.Api()
+    for number in range(2):
+        api.run(f"{api.default_entity}/with/r{number}").delete(delete_artifacts=number == 1)
+    name = f"{api.default_entity}/with/data"
+    say(left=[one.version for one in api.artifacts("dataset", name)])
+    say(by=api.artifact(name + ":v0").logged_by())
+    """
+    )
+    assert done.said == [{"left": ["v0"]}, {"by": None}]
+
+
 def test_collections_are_described_renamed_and_tagged(ann: WandbClient) -> None:
     """Earns: what people say of a collection is there for the next one."""
     done = ann.run(
