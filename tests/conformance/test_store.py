@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shipway.testing.store_artifacts_suite import ArtifactSuite
 from shipway.testing.store_records_suite import (
     ActorSuite,
     AgentSuite,
@@ -56,6 +57,10 @@ class TestActors(ActorSuite):
 
 
 class TestJobs(JobSuite):
+    pass
+
+
+class TestArtifacts(ArtifactSuite):
     pass
 
 

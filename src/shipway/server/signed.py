@@ -20,7 +20,7 @@ _MAC = 32  # bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Right:
-    """What an address allows: one method on one file of one run."""
+    """What an address allows: one method on one file of one run, or of one artifact."""
 
     method: str  # PUT, GET
     entity: str
@@ -29,7 +29,11 @@ class Right:
     path: str
     size: int  # bytes: at most of a PUT, exactly of a GET
     digest: str = ""  # of a GET
-    attempt: int = 0  # of a program's own key
+    attempt: int = 0  # of a program's own key,
+    item: str = ""  # and of what item, for a file of an artifact
+    artifact: int = 0  # 0: the file is a run's
+    manifest: int = 0  # the file is this manifest
+    md5: str = ""  # in base64: of a PUT's bytes; empty: whatever they are
     expires_at: int = 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
@@ -16,6 +16,15 @@ from shipway.domain.job import Job
 from shipway.domain.lease import HeldAsk, LeaseQuery, Move, Moved
 from shipway.domain.queue import Queue
 from shipway.domain.tombstone import Tombstone
+from shipway.service.artifact_rows import (
+    AliasRows,
+    ArtifactLinkRows,
+    ArtifactPurgeRows,
+    ArtifactRows,
+    CollectionRows,
+    ManifestRows,
+)
+from shipway.service.blob_ports import BlobRows, Blobs, Incoming, LargeBlobs
 from shipway.service.run_rows import ConsoleRows, RunRows, StreamRows, TrackedRunRows
 
 __all__ = [
@@ -270,28 +279,6 @@ class JobRows(Protocol):
         """Return the latest versions in order of name."""
 
 
-class BlobRows(Protocol):
-    """Which blobs are stored, and whose they are."""
-
-    def missing(self, entity: str, digests: Iterable[Digest]) -> list[Digest]:
-        """Return those that this entity has not stored, in the order given."""
-
-    def add(self, entity: str, blobs: Mapping[Digest, int], *, now: int) -> None:
-        """Note stored blobs (digest to size) as this entity's; known ones are ignored."""
-
-    def stored_at(self, entity: str, digest: Digest) -> int | None:
-        """Return when this entity stored a blob, or last asked for it; None if it did not."""
-
-    def touch(self, entity: str, digests: Iterable[Digest], *, now: int) -> list[Digest]:
-        """Note that somebody is about to use these; return those that are not there any more."""
-
-    def forget(self, digests: Iterable[Digest], *, before: int) -> list[Digest]:
-        """Delete everybody's rows of what nobody used since; return those without any row now."""
-
-    def size(self, entity: str | None, digest: Digest) -> int | None:
-        """Return a blob's size if this entity stored it, or anybody when none is named."""
-
-
 class TombstoneRows(Protocol):
     """What deleted items leave."""
 
@@ -319,6 +306,9 @@ class ReferenceRows(Protocol):
 
     def jobs(self) -> list[str]:
         """Return the source of every job."""
+
+    def artifacts(self, *, after: int, limit: int) -> list[tuple[int, str]]:
+        """Return (seq, text with digests) of versions that are not purged, in order of seq."""
 
     def files(self, *, after: tuple[int, str], limit: int) -> list[tuple[int, str, Digest]]:
         """Return (run, path, digest) of run files, in order."""
@@ -372,6 +362,18 @@ class Tx(Protocol):
     @property
     def jobs(self) -> JobRows: ...
     @property
+    def collections(self) -> CollectionRows: ...
+    @property
+    def artifacts(self) -> ArtifactRows: ...
+    @property
+    def aliases(self) -> AliasRows: ...
+    @property
+    def manifests(self) -> ManifestRows: ...
+    @property
+    def artifact_links(self) -> ArtifactLinkRows: ...
+    @property
+    def artifact_purges(self) -> ArtifactPurgeRows: ...
+    @property
     def blobs(self) -> BlobRows: ...
     @property
     def tombstones(self) -> TombstoneRows: ...
@@ -407,61 +409,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Finish the work that is queued, then close; a second call does nothing."""
-
-
-class Blobs(Protocol):
-    """Bytes by digest."""
-
-    def put(self, digest: Digest, data: bytes) -> None:
-        """Store bytes durably under their digest; `Invalid` when they do not match it."""
-
-    def put_many(self, blobs: Mapping[Digest, bytes]) -> None:
-        """Store several durably with as few syncs as can be."""
-
-    def get(self, digest: Digest) -> bytes:
-        """Return the bytes, verified; `NotFound` for unknown or damaged ones."""
-
-    def has(self, digest: Digest) -> bool:
-        """Tell whether the bytes are there."""
-
-    def delete(self, digest: Digest) -> None:
-        """Delete the bytes; unknown ones are ignored."""
-
-    def all(self) -> Iterable[Digest]:
-        """Yield every stored digest, in no order that matters."""
-
-    def old(self, *, before: int, after: str, limit: int) -> list[tuple[Digest, int]]:
-        """Return digests with their sizes, in order, of what was last put before (ms UTC)."""
-
-    def drop(self, digests: Iterable[Digest], *, before: int) -> int:
-        """Delete what was not put since; return the bytes; 0 while somebody keeps all."""
-
-
-class Incoming(Protocol):
-    """A blob on its way in."""
-
-    @property
-    def size(self) -> int:
-        """The bytes so far."""
-
-    def write(self, data: bytes) -> None:
-        """Add bytes; `StorageFull` when there is no room."""
-
-    def keep(self) -> Digest:
-        """Store the bytes durably and return their digest; once."""
-
-    def drop(self) -> None:
-        """Forget the bytes, if they are not kept; a second call does nothing."""
-
-
-class LargeBlobs(Blobs, Protocol):
-    """Bytes by digest, of which some are too large to hold at once."""
-
-    def begin(self, size: int) -> Incoming:
-        """Begin a blob of about so many bytes; `StorageFull` when there is no room."""
-
-    def parts(self, digest: Digest) -> Iterator[bytes]:
-        """Return the bytes piece by piece, all of them verified before the first."""
 
 
 class Clock(Protocol):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from shipway.domain.capsule import digests_in
 from shipway.domain.errors import NotFound
 from shipway.domain.ids import Digest
+from shipway.domain.manifest import contents_digests
 from shipway.service.ports import Blobs, Tx
 
 GATHERED = 100_000  # blobs looked at in one round, which reads all references once
@@ -45,9 +46,10 @@ Step = Reading | Writing | Looking
 class Sweep:
     """One sweep over all blobs, in short steps that its caller runs one after the other.
 
-    What was put, or asked for, since `before` stays. So does what an item that is not purged, a
-    job, a saved file or a log leads to. Nothing can lead to an old blob anew without asking for it
-    first: an add refuses a capsule that is about as old, and `missing` makes blobs young.
+    What was put, or asked for, since `before` stays. So does what an item or an artifact that is
+    not purged, a job, a saved file or a log leads to. Nothing can lead to an old blob anew without
+    asking for it first: an add refuses a capsule that is about as old, `missing` makes blobs young,
+    and so does the commit of an artifact.
     """
 
     def __init__(self, blobs: Blobs, *, before: int, is_dry_run: bool = False) -> None:
@@ -83,7 +85,13 @@ class Sweep:
             self._last = found[-1][0]
 
     def _mark(self) -> Iterator[Step]:
-        for read in (self._items(), self._files(), self._console(), self._chunks()):
+        for read in (
+            self._items(),
+            self._artifacts(),
+            self._files(),
+            self._console(),
+            self._chunks(),
+        ):
             self._is_over = False
             while not self._is_over:
                 yield Reading(do=read)
@@ -125,6 +133,19 @@ class Sweep:
                 self._reached(spec)
                 if lock is not None:
                     self._sizes.pop(lock, None)
+            self._is_over = not rows
+
+        return read
+
+    def _artifacts(self) -> Callable[[Tx], None]:
+        after = 0
+
+        def read(tx: Tx) -> None:
+            nonlocal after
+            rows = tx.references.artifacts(after=after, limit=PAGE)
+            for seq, text in rows:
+                after = seq
+                self._reached(text)
             self._is_over = not rows
 
         return read
@@ -187,7 +208,7 @@ class Sweep:
                 manifest = self._blobs.get(digest)
             except NotFound:  # no blob, or a damaged one: nobody can run it
                 continue
-            for name in digests_in(manifest):
+            for name in (*digests_in(manifest), *contents_digests(manifest)):
                 self._sizes.pop(name, None)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from shipway.domain.artifact import ArtifactState
 from shipway.domain.console import overlay, pack
 from shipway.domain.ids import Digest, ItemId
 from shipway.domain.lease import Moved
@@ -96,7 +97,7 @@ class Upkeep:
             if steps >= PURGED_ROWS:
                 break  # what is left of it goes with the next part
             tx.tombstones.close(tombstone, now=self._clock.now())
-        return steps
+        return steps or self._purge_artifacts(tx, before=before)
 
     def forget_agents(self, tx: Tx) -> int:
         """Forget agents that were not heard of for a month; return how many."""
@@ -115,7 +116,20 @@ class Upkeep:
 
     def to_purge(self, tx: Tx) -> int:
         """Count the deleted items that a purge would clear."""
-        return tx.tombstones.count(before=self._clock.now() - KEPT_MS)
+        before = self._clock.now() - KEPT_MS
+        return tx.tombstones.count(before=before) + tx.artifact_purges.count(before=before)
+
+    def _purge_artifacts(self, tx: Tx, *, before: int) -> int:
+        """Give up what nobody committed, and clear a part of what was deleted long ago."""
+        steps, now = 0, self._clock.now()
+        for left in tx.artifacts.abandoned(before=before, limit=PURGED_ITEMS):
+            tx.artifacts.amend(replace(left, state=ArtifactState.DELETED, deleted_at=before - 1))
+        for seq in tx.artifact_purges.due(before=before, limit=PURGED_ITEMS):
+            steps += 1 + tx.artifact_purges.clear(seq, limit=PURGED_ROWS - steps)
+            if steps >= PURGED_ROWS:
+                break  # what is left of it goes with the next part
+            tx.artifact_purges.close(seq, now=now)
+        return steps
 
     def long_consoles(self, tx: Tx) -> list[tuple[int, list[ConsoleChunk]]]:
         """Return consoles of many chunks, by their runs' seqs."""

@@ -8,6 +8,9 @@ from typing import Any
 
 from shipway.domain.ids import Random
 from shipway.service.agents import Agents
+from shipway.service.artifact_lists import ArtifactLists
+from shipway.service.artifact_uploads import ArtifactUploads
+from shipway.service.artifacts import Artifacts
 from shipway.service.items import Items
 from shipway.service.jobs import Jobs
 from shipway.service.keys import Keys
@@ -40,6 +43,9 @@ class Service:
     queues: Queues
     agents: Agents
     jobs: Jobs
+    artifacts: Artifacts
+    artifact_lists: ArtifactLists
+    artifact_uploads: ArtifactUploads
     keys: Keys
     blobs: StoredBlobs
     upkeep: Upkeep
@@ -63,6 +69,7 @@ class Service:
         tracked = TrackedRuns(
             clock=clock, random=random, lease_time=lease_time, runs=runs, items=items
         )
+        artifacts = Artifacts(clock=clock, tracked=tracked)
         leases = Leases(clock=clock, random=random, lease_time=lease_time, space=space)
         return cls(
             items=items,
@@ -75,6 +82,9 @@ class Service:
             queues=queues,
             agents=Agents(clock=clock, queues=queues, resources=resources),
             jobs=jobs,
+            artifacts=artifacts,
+            artifact_lists=ArtifactLists(clock=clock, artifacts=artifacts),
+            artifact_uploads=ArtifactUploads(clock=clock, artifacts=artifacts),
             keys=Keys(clock=clock, random=random, queues=queues),
             blobs=StoredBlobs(clock=clock),
             upkeep=Upkeep(clock=clock, leases=leases, lease_time=lease_time, tracked=tracked),

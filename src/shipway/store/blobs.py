@@ -21,16 +21,31 @@ class Blobs:
         params = {"entity_folded": fold(entity), "digests": json.dumps(list(digests))}
         return [Digest(digest) for (digest,) in self._session.all("missing_blobs", params)]
 
-    def add(self, entity: str, blobs: Mapping[Digest, int], *, now: int) -> None:
-        """Note stored blobs (digest to size) as this entity's; known ones are ignored."""
+    def add(
+        self, entity: str, blobs: Mapping[Digest, int], *, now: int, md5: str | None = None
+    ) -> None:
+        """Note stored blobs (digest to size) as this entity's; of a single one also its MD5."""
+        assert md5 is None or len(blobs) == 1
         folded = fold(entity)
         self._session.many(
             "add_blob",
             [
-                {"entity_folded": folded, "digest": digest, "size": size, "stored_at": now}
+                {
+                    "entity_folded": folded,
+                    "digest": digest,
+                    "size": size,
+                    "stored_at": now,
+                    "checksum": md5,
+                }
                 for digest, size in blobs.items()
             ],
         )
+
+    def by_md5(self, entity: str, md5s: Iterable[str]) -> dict[str, tuple[Digest, int, int]]:
+        """Return digest, size and last use of what this entity stored under these MD5s."""
+        params = {"entity_folded": fold(entity), "checksums": json.dumps(sorted(set(md5s)))}
+        rows = self._session.all("blobs_by_checksum", params)
+        return {md5: (Digest(digest), size, at) for md5, digest, size, at in sorted(rows)}
 
     def stored_at(self, entity: str, digest: Digest) -> int | None:
         """Return when this entity stored a blob, or last asked for it; None if it did not."""

@@ -127,3 +127,9 @@ WHERE NOT EXISTS (
     WHERE blobs.entity_folded = :entity_folded AND blobs.digest = wanted.digest
 )
 ORDER BY wanted.place
+
+-- name: blobs_by_checksum
+-- As there, with PostgreSQL's name for a JSON array's members.
+SELECT blobs.md5, blobs.digest, blobs.size, blobs.stored_at
+FROM jsonb_array_elements_text(CAST(:checksums AS JSONB)) AS wanted (checksum)
+INNER JOIN blobs ON blobs.entity_folded = :entity_folded AND blobs.md5 = wanted.checksum

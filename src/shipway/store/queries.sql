@@ -34,6 +34,17 @@ facts, created_at, seen_at
 entity, project, name, version, kind, source, entry_point, args, run_config, resource,
 resource_args, python, description, created_by, created_at
 
+-- fragment: collection
+seq, entity, project, name, type, description, tags, created_at, created_by, deleted_at
+
+-- fragment: artifact
+seq, collection_seq, state, digest, version, description, metadata, tags, history_step, wanted,
+client_id, distributed_id, run_seq, created_by, created_at, updated_at, manifest, contents,
+file_count, size, job, deleted_at
+
+-- fragment: manifest
+seq, artifact_seq, kind, md5, base_seq, digest
+
 -- name: insert_item
 -- A conflict answers with no row rather than an error, which would end PostgreSQL's transaction.
 -- A run id that is another item's is one; the index of runs keeps it so under all circumstances.
@@ -899,6 +910,279 @@ WHERE
 ORDER BY name_folded, entity_folded, project_folded
 LIMIT :limit
 
+-- name: insert_collection
+-- A known name answers with no row.
+INSERT INTO artifact_collections (
+    entity, entity_folded, project, project_folded, name, type, description, tags, created_at,
+    created_by
+) VALUES (
+    :entity, :entity_folded, :project, :project_folded, :name, :type, :description, :tags,
+    :created_at, :created_by
+) ON CONFLICT DO NOTHING
+RETURNING seq
+
+-- name: collection
+-- By number: an artifact's own.
+SELECT {collection} FROM artifact_collections WHERE seq = :seq
+
+-- name: collection_by_name
+-- By name: what people say.
+SELECT {collection} FROM artifact_collections
+WHERE
+    entity_folded = :entity_folded
+    AND project_folded = :project_folded
+    AND name = :name
+    AND deleted_at IS NULL
+
+-- name: collections_of_project
+-- In order of name.
+SELECT {collection} FROM artifact_collections
+WHERE
+    entity_folded = :entity_folded
+    AND (CAST(:project_folded AS TEXT) IS NULL OR project_folded = :project_folded)
+    AND (CAST(:type AS TEXT) IS NULL OR type = :type)
+    AND deleted_at IS NULL
+ORDER BY project_folded, name
+LIMIT :limit
+
+-- name: artifact_types
+-- A type is there as long as a collection of it is.
+SELECT type, min(created_at) FROM artifact_collections
+WHERE
+    entity_folded = :entity_folded
+    AND project_folded = :project_folded
+    AND deleted_at IS NULL
+GROUP BY type
+ORDER BY type
+LIMIT :limit
+
+-- name: amend_collection
+-- Whose it is never changes.
+UPDATE artifact_collections
+SET
+    name = :name,
+    type = :type,
+    description = :description,
+    tags = :tags,
+    deleted_at = :deleted_at
+WHERE seq = :seq
+
+-- name: number_version
+-- The row's lock keeps the numbers of several servers apart; a number never comes again.
+UPDATE artifact_collections SET version_count = version_count + 1
+WHERE seq = :seq
+RETURNING version_count - 1
+
+-- name: insert_artifact
+-- It has no number yet.
+INSERT INTO artifacts (
+    collection_seq, state, digest, description, metadata, tags, history_step, wanted,
+    client_id, distributed_id, run_seq, created_by, created_at, updated_at
+) VALUES (
+    :collection_seq, :state, :digest, :description, :metadata, :tags, :history_step, :wanted,
+    :client_id, :distributed_id, :run_seq, :created_by, :created_at, :updated_at
+)
+RETURNING seq
+
+-- name: artifact
+-- Deleted ones too.
+SELECT {artifact} FROM artifacts WHERE seq = :seq
+
+-- name: amend_artifact
+-- Everything that may change.
+UPDATE artifacts
+SET
+    digest = :digest,
+    state = :state,
+    version = :version,
+    description = :description,
+    metadata = :metadata,
+    tags = :tags,
+    wanted = :wanted,
+    updated_at = :updated_at,
+    manifest = :manifest,
+    contents = :contents,
+    file_count = :file_count,
+    size = :size,
+    job = :job,
+    deleted_at = :deleted_at
+WHERE seq = :seq
+
+-- name: artifacts_by_digest
+-- The newest first; what is pending has no number and comes last.
+SELECT {artifact} FROM artifacts
+WHERE collection_seq = :collection_seq AND digest = :digest AND state <> 'deleted'
+ORDER BY version IS NULL, version DESC, seq DESC
+LIMIT :limit
+
+-- name: artifact_of_parts
+-- One that several processes make together.
+SELECT {artifact} FROM artifacts
+WHERE
+    collection_seq = :collection_seq
+    AND distributed_id = :distributed_id
+    AND state = 'pending'
+ORDER BY seq
+LIMIT 1
+
+-- name: artifact_by_version
+-- A deleted version is none.
+SELECT {artifact} FROM artifacts
+WHERE collection_seq = :collection_seq AND version = :version AND state = 'committed'
+
+-- name: artifacts_of_collection
+-- The newest first.
+SELECT {artifact} FROM artifacts
+WHERE collection_seq = :collection_seq AND version < :before AND state = 'committed'
+ORDER BY version DESC
+LIMIT :limit
+
+-- name: abandoned_artifacts
+-- Reads the index of those that nobody committed.
+SELECT {artifact} FROM artifacts
+WHERE state = 'pending' AND updated_at < :before
+ORDER BY updated_at
+LIMIT :limit
+
+-- name: artifacts_due
+-- Reads the index of those that still have something.
+SELECT seq FROM artifacts
+WHERE deleted_at IS NOT NULL AND purged_at IS NULL AND deleted_at < :before
+ORDER BY deleted_at
+LIMIT :limit
+
+-- name: count_artifacts_due
+-- What a purge would do.
+SELECT count(*) FROM artifacts
+WHERE deleted_at IS NOT NULL AND purged_at IS NULL AND deleted_at < :before
+
+-- name: purge_artifact_runs
+-- A part at a time.
+DELETE FROM artifact_runs
+WHERE
+    artifact_seq = :seq
+    AND (run_seq, part) IN (
+        SELECT run_seq, part FROM artifact_runs WHERE artifact_seq = :seq LIMIT :limit
+    )
+RETURNING run_seq
+
+-- name: purge_artifact_manifests
+-- A part at a time.
+DELETE FROM artifact_manifests
+WHERE seq IN (SELECT seq FROM artifact_manifests WHERE artifact_seq = :seq LIMIT :limit)
+RETURNING seq
+
+-- name: purge_artifact_clients
+-- A part at a time.
+DELETE FROM artifact_clients
+WHERE
+    artifact_seq = :seq
+    AND (entity_folded, client_id) IN (
+        SELECT entity_folded, client_id FROM artifact_clients
+        WHERE artifact_seq = :seq
+        LIMIT :limit
+    )
+RETURNING client_id
+
+-- name: note_artifact_purge
+-- The row itself stays, and its number used; the bytes go when nothing else leads to them.
+UPDATE artifacts
+SET
+    purged_at = :now,
+    description = NULL,
+    metadata = NULL,
+    manifest = NULL,
+    contents = NULL,
+    job = NULL
+WHERE seq = :seq
+
+-- name: artifact_of_alias
+-- The version that an alias stands for.
+SELECT artifact_seq FROM artifact_aliases
+WHERE collection_seq = :collection_seq AND alias = :alias
+
+-- name: aliases_of_artifact
+-- In order.
+SELECT alias FROM artifact_aliases WHERE artifact_seq = :artifact_seq ORDER BY alias
+
+-- name: aliases_of_collection
+-- In order.
+SELECT alias, artifact_seq FROM artifact_aliases
+WHERE collection_seq = :collection_seq
+ORDER BY alias
+LIMIT :limit
+
+-- name: put_artifact_alias
+-- It moves here from wherever it was.
+INSERT INTO artifact_aliases (collection_seq, alias, artifact_seq)
+VALUES (:collection_seq, :alias, :artifact_seq)
+ON CONFLICT (collection_seq, alias) DO UPDATE SET artifact_seq = excluded.artifact_seq
+
+-- name: delete_artifact_alias
+-- Only if it is still this version's.
+DELETE FROM artifact_aliases
+WHERE collection_seq = :collection_seq AND alias = :alias AND artifact_seq = :artifact_seq
+
+-- name: insert_manifest
+-- Announced: its bytes are still to come.
+INSERT INTO artifact_manifests (artifact_seq, kind, md5, base_seq)
+VALUES (:artifact_seq, :kind, :checksum, :base_seq)
+RETURNING seq
+
+-- name: manifest
+-- By number: what an address was signed for.
+SELECT {manifest} FROM artifact_manifests WHERE seq = :seq
+
+-- name: manifests_of_artifact
+-- In the order in which they were announced.
+SELECT {manifest} FROM artifact_manifests
+WHERE artifact_seq = :artifact_seq
+ORDER BY seq
+LIMIT :limit
+
+-- name: amend_manifest
+-- Said again, or its bytes have come.
+UPDATE artifact_manifests
+SET md5 = :checksum, base_seq = :base_seq, digest = :digest
+WHERE seq = :seq
+
+-- name: link_artifact
+-- The first time stands.
+INSERT INTO artifact_runs (run_seq, part, artifact_seq, used_as, at)
+VALUES (:run_seq, :part, :artifact_seq, :used_as, :at)
+ON CONFLICT DO NOTHING
+
+-- name: artifacts_of_run
+-- In the order in which the run came to them, deleted ones left out.
+SELECT {artifact} FROM artifacts
+WHERE
+    seq IN (SELECT artifact_seq FROM artifact_runs WHERE run_seq = :run_seq AND part = :part)
+    AND state = 'committed'
+ORDER BY seq
+LIMIT :limit
+
+-- name: runs_of_artifact
+-- Those that were deleted are left out.
+SELECT {run} FROM runs
+WHERE
+    seq IN (
+        SELECT run_seq FROM artifact_runs WHERE artifact_seq = :artifact_seq AND part = :part
+    )
+    AND deleted_at IS NULL
+ORDER BY seq
+LIMIT :limit
+
+-- name: put_artifact_client
+-- The last one that a client named so.
+INSERT INTO artifact_clients (entity_folded, client_id, artifact_seq)
+VALUES (:entity_folded, :client_id, :artifact_seq)
+ON CONFLICT (entity_folded, client_id) DO UPDATE SET artifact_seq = excluded.artifact_seq
+
+-- name: artifact_of_client
+-- Of this entity alone.
+SELECT artifact_seq FROM artifact_clients
+WHERE entity_folded = :entity_folded AND client_id = :client_id
+
 -- name: missing_blobs
 -- In the order asked, and of this entity alone.
 SELECT wanted.value FROM json_each(:digests) AS wanted
@@ -910,14 +1194,22 @@ ORDER BY wanted.key
 
 -- name: add_blob
 -- A known one is as good as new: what it is stored for is about to lead to it.
-INSERT INTO blobs (entity_folded, digest, size, stored_at)
-VALUES (:entity_folded, :digest, :size, :stored_at)
-ON CONFLICT (entity_folded, digest) DO UPDATE SET stored_at = excluded.stored_at
-WHERE blobs.stored_at < excluded.stored_at
+-- Its MD5 is known of what came as a file of an artifact.
+INSERT INTO blobs (entity_folded, digest, size, stored_at, md5)
+VALUES (:entity_folded, :digest, :size, :stored_at, :checksum)
+ON CONFLICT (entity_folded, digest) DO UPDATE
+SET stored_at = excluded.stored_at, md5 = coalesce(excluded.md5, blobs.md5)
+WHERE blobs.stored_at < excluded.stored_at OR (blobs.md5 IS NULL AND excluded.md5 IS NOT NULL)
 
 -- name: blob_stored_at
 -- When it was stored, or asked for by somebody who is about to use it.
 SELECT stored_at FROM blobs WHERE entity_folded = :entity_folded AND digest = :digest
+
+-- name: blobs_by_checksum
+-- Of this entity alone: an MD5 of others leads to nothing.
+SELECT blobs.md5, blobs.digest, blobs.size, blobs.stored_at
+FROM json_each(:checksums) AS wanted
+INNER JOIN blobs ON blobs.entity_folded = :entity_folded AND blobs.md5 = wanted.value
 
 -- name: touch_blob
 -- No row back: it is not there any more, and has to be sent again.
@@ -949,6 +1241,13 @@ SELECT source FROM jobs
 SELECT run_seq, path, digest FROM run_files
 WHERE (run_seq, path) > (:run_seq, :path)
 ORDER BY run_seq, path
+LIMIT :limit
+
+-- name: references_of_artifacts
+-- Those that were deleted too, until they are purged.
+SELECT seq, manifest, contents, job FROM artifacts
+WHERE seq > :after AND purged_at IS NULL
+ORDER BY seq
 LIMIT :limit
 
 -- name: references_of_chunks

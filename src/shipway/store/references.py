@@ -28,6 +28,11 @@ class References:
         """Return the source of every job."""
         return [source for (source,) in self._session.all("references_of_jobs", {})]
 
+    def artifacts(self, *, after: int, limit: int) -> list[tuple[int, str]]:
+        """Return (seq, text with digests) of versions that are not purged, in order of seq."""
+        rows = self._session.all("references_of_artifacts", {"after": after, "limit": limit})
+        return [(seq, " ".join(filter(None, digests))) for seq, *digests in rows]
+
     def files(self, *, after: tuple[int, str], limit: int) -> list[tuple[int, str, Digest]]:
         """Return (run, path, digest) of run files, in order."""
         params = {"run_seq": after[0], "path": after[1], "limit": limit}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from shipway.store.actors import Actors, Sessions
 from shipway.store.agents import Agents
+from shipway.store.artifact_links import Aliases, ArtifactLinks, Manifests
+from shipway.store.artifacts import ArtifactPurges, Artifacts, Collections
 from shipway.store.blobs import Blobs
 from shipway.store.clock import LeaseClock
 from shipway.store.events import Events
@@ -37,6 +39,12 @@ class Transaction:
         self.actors = Actors(session)
         self.sessions = Sessions(session)
         self.jobs = Jobs(session)
+        self.collections = Collections(session)
+        self.artifacts = Artifacts(session)
+        self.aliases = Aliases(session)
+        self.manifests = Manifests(session)
+        self.artifact_links = ArtifactLinks(session)
+        self.artifact_purges = ArtifactPurges(session)
         self.blobs = Blobs(session)
         self.tombstones = Tombstones(session)
         self.references = References(session)

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from shipway.domain.errors import Code, NotFound, ShipwayError, TooLarge
 from shipway.domain.ids import Digest, RunId
 from shipway.server.call import call_in
 from shipway.server.edge import Edge
+from shipway.server.files.artifacts import artifact_routes, check_md5_is, send_blob, store_file
 from shipway.server.files.lines import Sent, read_stream
 from shipway.server.settings import Limits
 from shipway.server.signed import PREFIX
@@ -35,6 +35,7 @@ def file_routes() -> Sequence[Route]:
         Route(PREFIX + "{right}", put, methods=["PUT"]),
         Route(PREFIX + "{right}", get, methods=["GET"]),
         Route(STREAM, stream, methods=["POST"]),
+        *artifact_routes(),
     )
 
 
@@ -63,7 +64,7 @@ async def stream(request: Request) -> Response:
 
 
 async def put(request: Request) -> Response:
-    """Store a file of a run as it comes."""
+    """Store a file of a run or of an artifact as it comes."""
     edge = call_in(request.scope).edge
     right = edge.signer.read("PUT", request.scope["path"])
     size = int(request.headers.get("content-length") or 0)
@@ -72,6 +73,8 @@ async def put(request: Request) -> Response:
     try:
         async with asyncio.timeout(_patience_s(edge.settings.limits, size)):
             await _receive(edge, request, _Taking(incoming=incoming, md5=md5, limit=right.size))
+        checksum = base64.b64encode(md5.digest()).decode()
+        check_md5_is(right.md5, checksum)
         digest = await edge.run(incoming.keep)
     except TimeoutError:
         raise ShipwayError("the file did not arrive in time", code=Code.TOO_SLOW) from None
@@ -79,6 +82,10 @@ async def put(request: Request) -> Response:
         raise ShipwayError("the client went away", code=Code.TOO_SLOW) from None
     finally:
         incoming.drop()
+
+    if right.artifact:
+        await store_file(edge, right, digest=digest, size=incoming.size)
+        return Response(b"", headers={"ETag": f'"{md5.hexdigest()}"'})
 
     def work(tx: Tx) -> None:
         run = tx.runs.get(right.entity, right.project, RunId(right.run))
@@ -90,7 +97,7 @@ async def put(request: Request) -> Response:
             path=right.path,
             digest=digest,
             size=incoming.size,
-            md5=base64.b64encode(md5.digest()).decode(),
+            md5=checksum,
             attempt=right.attempt,
         )
 
@@ -99,16 +106,11 @@ async def put(request: Request) -> Response:
 
 
 async def get(request: Request) -> Response:
-    """Return a file of a run, as an attachment."""
+    """Return a file of a run or of an artifact, as an attachment."""
     edge = call_in(request.scope).edge
     right = edge.signer.read("GET", request.scope["path"])
-    parts = await edge.run(lambda: edge.blobs.parts(Digest(right.digest)))
-    name = quote(right.path.rpartition("/")[2], safe="")
-    headers = {
-        "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
-        "Content-Length": str(right.size),
-    }
-    return StreamingResponse(parts, headers=headers, media_type="application/octet-stream")
+    name = right.path.rpartition("/")[2]
+    return await send_blob(edge, Digest(right.digest), size=right.size, name=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,19 +17,20 @@ CONDITIONS_LIMIT = 200
 PATTERN_LIMIT = 200  # characters of a regular expression
 SEARCHED_LIMIT = 1_000  # characters of a text that one is tried on
 
-Condition = Callable[[RunView], bool]
+Condition = Callable[[Any], bool]  # of a run, or whatever a reader reads
+Reader = Callable[[str], Callable[[Any], Any]]
 _RISKY = re.compile(r"\([^)]*[*+{][^)]*\)\s*[*+{]|\\[1-9]")  # what may take for ever
 
 
-def predicate(text: str | None) -> Condition:
-    """Return the condition that a filter's JSON means."""
+def predicate(text: str | None, *, reader: Reader = reader_of) -> Condition:
+    """Return the condition that a filter's JSON means; a reader knows the keys."""
     if not text:
         return lambda _: True
     try:
         value = json.loads(text)
     except (ValueError, TypeError, RecursionError):
         raise Invalid("filters must be a JSON object", field="filters", value=text) from None
-    return _all_of(value or {}, _Budget())
+    return _all_of(value or {}, _Budget(reader))
 
 
 def ordered(views: Sequence[RunView], order: str | None) -> list[RunView]:
@@ -49,8 +50,9 @@ def ordered(views: Sequence[RunView], order: str | None) -> list[RunView]:
 class _Budget:
     """Counts what a filter asks for."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: Reader) -> None:
         self.left = CONDITIONS_LIMIT
+        self.reader = reader
 
     def spend(self, depth: int) -> None:
         self.left -= 1
@@ -84,7 +86,7 @@ def _one(key: str, wanted: Any, budget: _Budget, depth: int) -> Condition:
         return lambda view: not part(view)
     if key.startswith("$"):
         raise Invalid(f"a filter's operator {key!r} is not known", field=key)
-    read, test = reader_of(key), _test(key, wanted)
+    read, test = budget.reader(key), _test(key, wanted)
     return lambda view: test(read(view))
 
 

@@ -9,6 +9,8 @@ import hashlib
 from shipway.domain.errors import Invalid
 from shipway.domain.names import fold
 
+SEQ_DIGITS = 18  # what a column holds
+
 
 def run_node(name: str, project: str, entity: str) -> str:
     """Return a run's id, exactly in the form in which clients make it."""
@@ -26,6 +28,19 @@ def read_run_node(node: str) -> tuple[str, str, str]:
 def node(kind: str, *names: str) -> str:
     """Return the id of another thing."""
     return _encode(":".join((kind, *names)))
+
+
+def number(kind: str, seq: int) -> str:
+    """Return the id of a numbered thing: base64 without `/`, as artifacts' ids must be."""
+    return _encode(f"{kind}:{seq}")
+
+
+def read_number(kind: str, node: str) -> int:
+    """Return the number of a thing's id."""
+    found, _, seq = _decode(node).partition(":")
+    if found != kind or not seq.isascii() or not seq.isdigit() or len(seq) > SEQ_DIGITS:
+        raise Invalid(f"{node[:80]!r} is no id of this server", field="id", value=node)
+    return int(seq)
 
 
 def project_number(entity: str, project: str) -> int:

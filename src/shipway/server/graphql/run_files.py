@@ -73,6 +73,7 @@ async def files(
     if pattern:
         like = pattern.replace("%", "*")
         found = [file for file in found if fnmatch.fnmatchcase(file.path, like)]
+    total = len(found)
     if after:
         found = [file for file in found if file.path > after]
     size = min(PAGE if first is None else max(first, 0), PAGE_LIMIT)
@@ -85,6 +86,7 @@ async def files(
             "endCursor": edges[-1]["cursor"] if edges else None,
             "hasNextPage": len(found) > size,
         },
+        "totalCount": total,
         "uploadHeaders": [],
     }
 

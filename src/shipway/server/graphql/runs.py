@@ -38,10 +38,17 @@ async def stop_run(_: Any, info: Info, *, input: dict[str, Any]) -> dict[str, An
 
 
 async def delete_run(_: Any, info: Info, *, input: dict[str, Any]) -> dict[str, Any]:
-    """Delete a run."""
+    """Delete a run; when asked, with the artifacts that it made."""
     call = info.context
-    runs, actor = call.edge.service.tracked, call.actor
-    await call.edge.write(lambda tx: runs.delete(tx, actor, _named(tx, call, input["id"])))
+    service, actor = call.edge.service, call.actor
+
+    def work(tx: Tx) -> None:
+        view = _named(tx, call, input["id"])
+        if input.get("deleteArtifacts"):
+            service.artifact_lists.delete_of_run(tx, actor, view.run)
+        service.tracked.delete(tx, actor, view)
+
+    await call.edge.write(work)
     return {"clientMutationId": input.get("clientMutationId")}
 
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from graphql import GraphQLObjectType, GraphQLSchema, build_schema
+from graphql import GraphQLObjectType, GraphQLSchema, build_schema, is_abstract_type
 
-from shipway.server.graphql import consoles, histories, people, projects, run_files, runs
+from shipway.server.graphql import (
+    artifact_changes,
+    artifact_collections,
+    artifacts,
+    consoles,
+    histories,
+    people,
+    projects,
+    run_files,
+    runs,
+)
 from shipway.server.graphql.resolving import Resolvers
 
 NOUNS: tuple[Resolvers, ...] = (
@@ -16,7 +26,11 @@ NOUNS: tuple[Resolvers, ...] = (
     consoles.RESOLVERS,
     histories.RESOLVERS,
     run_files.RESOLVERS,
+    artifacts.RESOLVERS,
+    artifact_collections.RESOLVERS,
+    artifact_changes.RESOLVERS,
 )
+TYPE_OF = "__resolve_type"  # tells which type a thing of an abstract one is
 
 
 def make_schema() -> GraphQLSchema:
@@ -26,6 +40,9 @@ def make_schema() -> GraphQLSchema:
     for resolvers in NOUNS:
         for kind, fields in resolvers.items():
             found = schema.type_map[kind]
+            if is_abstract_type(found):
+                found.resolve_type = fields[TYPE_OF]
+                continue
             assert isinstance(found, GraphQLObjectType)
             for name, resolve in fields.items():
                 assert found.fields[name].resolve is None, f"{kind}.{name} is resolved twice"

@@ -1,0 +1,368 @@
+"""Makes, names, changes, uses and deletes the versions of artifacts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from shipway.domain.actor import Actor, Role
+from shipway.domain.artifact import (
+    JOB_TYPE,
+    LATEST,
+    Artifact,
+    ArtifactState,
+    ArtifactView,
+    Collection,
+    Part,
+    check_alias,
+    check_artifact_name,
+    split_name,
+    version_of,
+)
+from shipway.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from shipway.domain.names import DEFAULT_PROJECT, check_name, fold
+from shipway.domain.run import Run
+from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require, sees
+from shipway.service.ports import Clock, Tx
+from shipway.service.queues import known_entity
+from shipway.service.tracked_runs import TrackedRuns
+
+TEXT_LIMIT = 64 << 10  # characters of a description
+METADATA_LIMIT = 4 << 20  # characters of JSON
+ID_LIMIT = 512  # characters of a client's own id, or of a digest
+ALIASES_LIMIT = 100  # of one version, or in one call
+TAGS_LIMIT = 100
+SAME_LIMIT = 100  # versions of one digest that are looked at
+USERS = READERS | {Role.JOB}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactAsk:
+    """What a client wants to log."""
+
+    entity: str | None
+    project: str | None
+    type: str
+    name: str
+    digest: str
+    run: str | None = None
+    description: str | None = None
+    metadata: str | None = None
+    aliases: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    history_step: int | None = None
+    client_id: str | None = None
+    distributed_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactEdit:
+    """What is to change of a version; None leaves as it is."""
+
+    description: str | None = None
+    metadata: str | None = None
+    tags_to_add: Sequence[str] = ()
+    tags_to_delete: Sequence[str] = ()
+    aliases: Sequence[str] | None = field(default=None)  # all that it is to have
+
+
+class Artifacts:
+    """Use cases of versions."""
+
+    def __init__(self, *, clock: Clock, tracked: TrackedRuns) -> None:
+        self._clock = clock
+        self._tracked = tracked
+
+    def create(self, tx: Tx, actor: Actor, ask: ArtifactAsk) -> ArtifactView:
+        """Return a version to fill, or the one that is the same already, its aliases moved."""
+        run = self._run(tx, actor, ask)
+        collection = self._collection(tx, actor, ask)
+        aliases = tuple(dict.fromkeys(check_alias(alias) for alias in ask.aliases))
+        _check_count("aliases", aliases, ALIASES_LIMIT)
+        known = self._known(tx, collection, ask)
+        if known is None:
+            known = self._insert(tx, actor, collection, run, replace(ask, aliases=aliases))
+        elif known.state is ArtifactState.COMMITTED:
+            for alias in (*aliases, LATEST):
+                tx.aliases.put(collection.seq, alias, known.seq)
+            if run is not None:
+                self._link(tx, run, Part.OUTPUT, known)
+        else:
+            wanted = tuple(dict.fromkeys((*known.wanted, *aliases)))
+            known = replace(known, wanted=wanted[:ALIASES_LIMIT], updated_at=self._clock.now())
+            tx.artifacts.amend(known)
+        if ask.client_id:
+            tx.artifact_links.put_client(collection.entity, ask.client_id, known.seq)
+        return view_of(tx, known)
+
+    def get(self, tx: Tx, actor: Actor, seq: int) -> ArtifactView:
+        """Return a version that is not deleted."""
+        require(actor, USERS, "read artifacts")
+        artifact = tx.artifacts.get(seq)
+        if artifact is None or artifact.state is ArtifactState.DELETED:
+            raise NotFound(missing("artifact of that id"))
+        view = view_of(tx, artifact)
+        check_sees(actor, view.collection.entity, "artifact of that id")
+        return view
+
+    def named(
+        self, tx: Tx, actor: Actor, entity: str, project: str, name: str, *, type: str | None = None
+    ) -> ArtifactView | None:
+        """Return the version that `name:alias` or `name:vN` stands for, or none."""
+        require(actor, USERS, "read artifacts")
+        if not sees(actor, entity):
+            return None
+        title, alias = split_name(name)
+        collection = tx.collections.named(entity, project, title)
+        if collection is None or (type is not None and collection.type != type):
+            return None
+        return self.of_alias(tx, collection, alias)
+
+    def of_alias(self, tx: Tx, collection: Collection, alias: str) -> ArtifactView | None:
+        """Return the version that an alias or a number stands for."""
+        number = version_of(alias)
+        if number is not None:
+            artifact = tx.artifacts.by_version(collection.seq, number)
+        else:
+            seq = tx.aliases.get(collection.seq, alias)
+            artifact = None if seq is None else tx.artifacts.get(seq)
+        return None if artifact is None else view_of(tx, artifact)
+
+    def of_client(self, tx: Tx, actor: Actor, client_id: str) -> int | None:
+        """Return the version that a client of the actor's entity calls so."""
+        require(actor, USERS, "read artifacts")
+        return tx.artifact_links.of_client(actor.entity, client_id)
+
+    def edit(self, tx: Tx, actor: Actor, seq: int, edit: ArtifactEdit) -> ArtifactView:
+        """Change what people say of a version."""
+        view = self.get(tx, actor, seq)
+        self.check_writes(tx, actor, view.artifact)
+        found = view.artifact
+        gone = set(edit.tags_to_delete)
+        tags = tuple(dict.fromkeys((*found.tags, *_tags(edit.tags_to_add))))
+        changed = replace(
+            found,
+            description=found.description
+            if edit.description is None
+            else check_description(edit.description),
+            metadata=found.metadata if edit.metadata is None else _metadata(edit.metadata),
+            tags=tuple(tag for tag in tags if tag not in gone),
+            updated_at=self._clock.now(),
+        )
+        _check_count("tags", changed.tags, TAGS_LIMIT)
+        tx.artifacts.amend(changed)
+        if edit.aliases is not None:
+            for alias in set(view.aliases) - set(edit.aliases):
+                tx.aliases.delete(found.collection, alias, found.seq)
+            self._put_aliases(tx, view, edit.aliases)
+        return view_of(tx, changed)
+
+    def add_aliases(self, tx: Tx, actor: Actor, seq: int, aliases: Sequence[str]) -> None:
+        """Move aliases to a version."""
+        view = self.get(tx, actor, seq)
+        self.check_writes(tx, actor, view.artifact)
+        self._put_aliases(tx, view, aliases)
+
+    def delete_aliases(self, tx: Tx, actor: Actor, seq: int, aliases: Sequence[str]) -> None:
+        """Take aliases from a version; what is another's stays."""
+        view = self.get(tx, actor, seq)
+        self.check_writes(tx, actor, view.artifact)
+        _check_count("aliases", aliases, ALIASES_LIMIT)
+        for alias in aliases:
+            tx.aliases.delete(view.collection.seq, alias, seq)
+
+    def use(
+        self, tx: Tx, actor: Actor, seq: int, *, run: tuple[str, str, str], used_as: str | None
+    ) -> ArtifactView:  # fmt: skip
+        """Note that a run uses a version."""
+        view = self.get(tx, actor, seq)
+        if view.artifact.state is not ArtifactState.COMMITTED:
+            raise Conflict(f"artifact {view.collection.name!r} is not whole yet")
+        found = self._tracked.get(tx, actor, *run).run
+        self._tracked.check_writes(tx, actor, found)
+        tx.artifact_links.link(
+            found.seq, Part.INPUT, seq, used_as=(used_as or "")[:ID_LIMIT] or None,
+            at=self._clock.now(),
+        )  # fmt: skip
+        return view
+
+    def delete(
+        self, tx: Tx, actor: Actor, seq: int, *, with_aliases: bool = False
+    ) -> ArtifactView:  # fmt: skip
+        """Delete a version; one that aliases stand for only when asked to take them too."""
+        view = self.get(tx, actor, seq)
+        self.check_writes(tx, actor, view.artifact)
+        if view.aliases and not with_aliases:
+            names = ", ".join(view.aliases)
+            raise Conflict(
+                f"artifact {view.name!r} has the aliases {names}: delete them first, or with it"
+            )
+        self.remove(tx, view)
+        if LATEST in view.aliases:
+            newest = tx.artifacts.of_collection(view.collection.seq, before=1 << 40, limit=1)
+            if newest:
+                tx.aliases.put(view.collection.seq, LATEST, newest[0].seq)
+        return view
+
+    def remove(self, tx: Tx, view: ArtifactView) -> None:
+        """Delete a version with its aliases; its bytes go a week later."""
+        for alias in view.aliases:
+            tx.aliases.delete(view.collection.seq, alias, view.artifact.seq)
+        now = self._clock.now()
+        gone = replace(view.artifact, state=ArtifactState.DELETED, deleted_at=now, updated_at=now)
+        tx.artifacts.amend(gone)
+
+    def check_writes(self, tx: Tx, actor: Actor, artifact: Artifact) -> None:
+        """Raise unless the actor may change a version; a program changes what its run logged."""
+        if actor.role in WRITERS:
+            return
+        if actor.role is Role.JOB:
+            item = None if actor.item_id is None else tx.items.get(actor.item_id)
+            run = None if item is None else tx.runs.get(item.entity, item.project, item.run_id)
+            if run is not None and run.seq == artifact.run_seq:
+                self._tracked.check_writes(tx, actor, run)
+                return
+            raise Forbidden("the key of a launched program changes what its own run logged only")
+        raise Forbidden(f"a key with the role {actor.role} may not change artifacts")
+
+    def _run(self, tx: Tx, actor: Actor, ask: ArtifactAsk) -> Run | None:
+        if not ask.run:
+            require(actor, WRITERS, "log artifacts without a run")
+            return None
+        entity, project = ask.entity or actor.entity, ask.project or DEFAULT_PROJECT
+        run = self._tracked.get(tx, actor, entity, project, ask.run).run
+        self._tracked.check_writes(tx, actor, run)
+        return run
+
+    def _collection(self, tx: Tx, actor: Actor, ask: ArtifactAsk) -> Collection:
+        entity = own_entity(actor, ask.entity or None)
+        if fold(entity) != fold(actor.entity):
+            entity = known_entity(tx, entity)
+        project = check_name(ask.project or DEFAULT_PROJECT, field="projectName")
+        name = check_artifact_name(ask.name, field="name")
+        kind = check_artifact_name(ask.type, field="type")
+        found = tx.collections.named(entity, project, name)
+        if found is None:
+            if kind == JOB_TYPE:
+                check_name(name, field="name")
+                if tx.jobs.get(entity, project, name, LATEST) is not None:
+                    raise Conflict(f"there is a job {name!r} that is no artifact: choose another")
+            return tx.collections.insert(
+                Collection(
+                    seq=0,
+                    entity=entity,
+                    project=project,
+                    name=name,
+                    type=kind,
+                    created_at=self._clock.now(),
+                    created_by=actor.label,
+                )
+            )
+        if found.type != kind:
+            raise Invalid(
+                f"artifact {name!r} has the type {found.type!r}, not {kind!r}",
+                field="type",
+                value=kind,
+            )
+        return found
+
+    def _known(self, tx: Tx, collection: Collection, ask: ArtifactAsk) -> Artifact | None:
+        """Return the committed version that is the same, or the client's own pending one."""
+        if ask.distributed_id:
+            return tx.artifacts.of_parts(collection.seq, ask.distributed_id)
+        for same in tx.artifacts.by_digest(collection.seq, ask.digest, limit=SAME_LIMIT):
+            if same.state is ArtifactState.COMMITTED:
+                return same
+            if ask.client_id and same.client_id == ask.client_id:
+                return same
+        return None
+
+    def _insert(
+        self, tx: Tx, actor: Actor, collection: Collection, run: Run | None, ask: ArtifactAsk
+    ) -> Artifact:
+        for name, text in (("digest", ask.digest), ("clientID", ask.client_id or "")):
+            if len(text) > ID_LIMIT:
+                raise Invalid(f"{name} has more than {ID_LIMIT} characters", field=name)
+        now = self._clock.now()
+        tags = _tags(ask.tags)
+        _check_count("tags", tags, TAGS_LIMIT)
+        return tx.artifacts.insert(
+            Artifact(
+                seq=0,
+                collection=collection.seq,
+                state=ArtifactState.PENDING,
+                digest=ask.digest,
+                description=check_description(ask.description),
+                metadata=_metadata(ask.metadata),
+                tags=tags,
+                history_step=ask.history_step,
+                wanted=tuple(ask.aliases),
+                client_id=ask.client_id or None,
+                distributed_id=ask.distributed_id or None,
+                run_seq=None if run is None else run.seq,
+                created_by=actor.user,
+                created_at=now,
+                updated_at=now,
+            )
+        )
+
+    def _put_aliases(self, tx: Tx, view: ArtifactView, aliases: Sequence[str]) -> None:
+        if view.artifact.state is not ArtifactState.COMMITTED:
+            raise Conflict(f"artifact {view.collection.name!r} is not whole yet")
+        _check_count("aliases", aliases, ALIASES_LIMIT)
+        for alias in aliases:
+            tx.aliases.put(view.collection.seq, check_alias(alias), view.artifact.seq)
+
+    def _link(self, tx: Tx, run: Run, part: Part, artifact: Artifact) -> None:
+        tx.artifact_links.link(run.seq, part, artifact.seq, used_as=None, at=self._clock.now())
+
+
+def view_of(tx: Tx, artifact: Artifact) -> ArtifactView:
+    """Return a version with its collection and aliases."""
+    collection = tx.collections.get(artifact.collection)
+    assert collection is not None, "a version has a collection"
+    return ArtifactView(
+        artifact=artifact, collection=collection, aliases=tx.aliases.of_artifact(artifact.seq)
+    )
+
+
+def check_description(text: str | None) -> str | None:
+    """Return a description of a bearable length."""
+    if text is not None and len(text) > TEXT_LIMIT:
+        raise Invalid(f"a description has at most {TEXT_LIMIT} characters", field="description")
+    return text
+
+
+def check_tags(tags: Sequence[str], *, known: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return tags, each once, after those that are there."""
+    found = tuple(dict.fromkeys((*known, *_tags(tags))))
+    _check_count("tags", found, TAGS_LIMIT)
+    return found
+
+
+def _tags(tags: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(check_artifact_name(tag, field="tag") for tag in tags))
+
+
+def _metadata(text: str | None) -> str | None:
+    if text is None:
+        return None
+    value: Any = None
+    if len(text) <= METADATA_LIMIT:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = None
+    if not isinstance(value, Mapping):
+        raise Invalid(
+            f"metadata must be a JSON object of at most {METADATA_LIMIT} characters",
+            field="metadata",
+        )
+    return text
+
+
+def _check_count(name: str, values: Sequence[str], limit: int) -> None:
+    if len(values) > limit:
+        raise Invalid(f"at most {limit} {name} are kept", field=name, value=len(values))

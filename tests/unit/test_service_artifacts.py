@@ -1,0 +1,337 @@
+"""Artifacts: who may do what, what is the same, what a name stands for, what goes when."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shipway.blobs.directory import DirectoryBlobs
+from shipway.domain.actor import Actor, Role
+from shipway.domain.artifact import ArtifactState, ArtifactView, ManifestKind
+from shipway.domain.errors import Conflict, Forbidden, Invalid, LeaseLost, NotFound
+from shipway.domain.ids import Digest
+from shipway.domain.item import Event
+from shipway.domain.manifest import Manifest
+from shipway.domain.tombstone import KEPT_MS
+from shipway.service.artifact_uploads import (
+    FileAsk,
+    Sender,
+    read_announced,
+    read_plan,
+    store_whole,
+)
+from shipway.service.artifacts import ArtifactAsk, ArtifactEdit
+from shipway.service.sweep import Looking, Reading
+from shipway.service.tracked_runs import RunAsk
+from tests.unit.conftest import World
+
+DAY_MS = 86_400_000
+
+
+class Maker:
+    """Logs artifacts as a client does."""
+
+    def __init__(self, world: World, blobs: DirectoryBlobs) -> None:
+        self.world = world
+        self.blobs = blobs
+
+    def stored(self, data: bytes) -> Digest:
+        digest = Digest(hashlib.sha256(data).hexdigest())
+        self.blobs.put(digest, data)
+        return digest
+
+    def begin(self, files: Mapping[str, str], actor: Actor | None = None, **ask: Any) -> Any:
+        """Announce an artifact of these files; return its version and manifest."""
+        manifest = Manifest(manifest_of(files))
+        asked = ArtifactAsk(**{
+            "entity": None, "project": "demo", "type": "dataset", "name": "data",
+            "digest": manifest.digest(), **ask,
+        })  # fmt: skip
+        who = actor or self.world.ann
+        view = self.world.do(lambda tx: self.world.service.artifacts.create(tx, who, asked))
+        return view, manifest
+
+    def send(
+        self, view: ArtifactView, files: Mapping[str, str], *, sender: Sender | None = None,
+        actor: Actor | None = None, kind: ManifestKind = ManifestKind.FULL, base: int | None = None,
+    ) -> None:  # fmt: skip
+        """Send files and manifest."""
+        seq, who, uploads = view.artifact.seq, actor or self.world.ann, self.uploads
+        by = sender or Sender()
+        asks = [FileAsk(artifact=seq, path=path, md5=md5_of(text)) for path, text in files.items()]
+        wanted = self.world.do(lambda tx: uploads.grant(tx, who, asks))
+        for ask, is_wanted in zip(asks, wanted, strict=True):
+            if is_wanted:
+                data = files[ask.path].encode()
+                digest = self.stored(data)
+                self.world.do(lambda tx, a=ask, d=digest, n=data: uploads.add_file(  # type: ignore[misc] # bound now
+                    tx, seq, digest=d, size=len(n), md5=a.md5, sender=by
+                ))  # fmt: skip
+        data = Manifest(manifest_of(files)).encode()
+        row = self.world.do(
+            lambda tx: uploads.announce(
+                tx, who, seq, kind=kind, md5=md5_of(data.decode()), base=base
+            )
+        )
+        digest = self.stored(data)
+        self.world.do(lambda tx: uploads.add_manifest(
+            tx, seq, manifest=row.seq, digest=digest, size=len(data), sender=by
+        ))  # fmt: skip
+
+    def commit(self, view: ArtifactView, actor: Actor | None = None) -> ArtifactView:
+        """Commit what came."""
+        who, do = actor or self.world.ann, self.world.do
+        plan = do(lambda tx: self.uploads.plan(tx, who, view.artifact.seq))
+        if plan.view.artifact.state is ArtifactState.COMMITTED:
+            return plan.view
+        manifest = read_plan(self.blobs, plan)
+        resolved = do(lambda tx: self.uploads.resolve(tx, plan, manifest))
+        do(lambda tx: self.uploads.touch(tx, plan, resolved.aging))
+        whole = store_whole(self.blobs, plan, manifest, resolved)
+        return do(lambda tx: self.uploads.commit(tx, who, plan, whole))
+
+    def log(self, files: Mapping[str, str], actor: Actor | None = None, **ask: Any) -> ArtifactView:
+        """Log an artifact from its beginning to its end."""
+        view, _ = self.begin(files, actor, **ask)
+        if view.artifact.state is ArtifactState.COMMITTED:
+            found: ArtifactView = view
+            return found
+        self.send(view, files, actor=actor)
+        return self.commit(view, actor)
+
+    def named(self, name: str) -> ArtifactView | None:
+        """Return what ann finds under a name."""
+        service, ann = self.world.service.artifacts, self.world.ann
+        return self.world.do(lambda tx: service.named(tx, ann, "ann", "demo", name))
+
+    @property
+    def uploads(self) -> Any:
+        return self.world.service.artifact_uploads
+
+
+def manifest_of(files: Mapping[str, str]) -> dict[str, Any]:
+    contents = {path: {"digest": md5_of(text), "size": len(text)} for path, text in files.items()}
+    return {"version": 1, "contents": contents}
+
+
+def md5_of(text: str) -> str:
+    return base64.b64encode(hashlib.md5(text.encode(), usedforsecurity=False).digest()).decode()
+
+
+@pytest.fixture
+def maker(world: World, tmp_path: Path) -> Maker:
+    blobs = DirectoryBlobs(tmp_path / "blobs", free_floor=0, sync=lambda _: None)
+    blobs.open()
+    return Maker(world, blobs)
+
+
+def test_numbers_come_at_commit_and_latest_moves(maker: Maker) -> None:
+    slow, _ = maker.begin({"a": "1"}, client_id="c1")
+    fast = maker.log({"a": "2"}, aliases=["best"])
+    assert (fast.artifact.version, fast.aliases) == (0, ("best", "latest"))
+    maker.send(slow, {"a": "1"})
+    done = maker.commit(slow)
+    assert (done.artifact.version, done.aliases) == (1, ("latest",))
+    assert maker.commit(slow).artifact.version == 1, "said twice"
+    assert maker.named("data:best").artifact.version == 0  # type: ignore[union-attr] # it is there
+    assert maker.named("data").artifact.version == 1  # type: ignore[union-attr] # it is there
+    assert maker.named("data:v2") is None
+
+
+def test_the_same_content_is_the_same_version(maker: Maker) -> None:
+    first = maker.log({"a": "1"})
+    maker.log({"a": "2"})
+    again, _ = maker.begin({"a": "1"}, aliases=["again"], client_id="c9")
+    assert again.artifact.seq == first.artifact.seq
+    assert again.aliases == ("again", "latest")
+    found = maker.world.do(
+        lambda tx: maker.world.service.artifacts.of_client(tx, maker.world.ann, "c9")
+    )
+    assert found == first.artifact.seq
+
+
+def test_one_client_s_pending_one_is_not_another_s(maker: Maker) -> None:
+    one, _ = maker.begin({"a": "1"}, client_id="c1", aliases=["x"])
+    same, _ = maker.begin({"a": "1"}, client_id="c1", aliases=["y"])
+    other, _ = maker.begin({"a": "1"}, client_id="c2")
+    assert one.artifact.seq == same.artifact.seq != other.artifact.seq
+    maker.send(same, {"a": "1"})
+    assert maker.commit(same).aliases == ("latest", "x", "y")
+
+
+def test_a_collection_has_one_type(maker: Maker) -> None:
+    maker.log({"a": "1"})
+    with pytest.raises(Invalid, match="has the type 'dataset'"):
+        maker.begin({"a": "2"}, type="model")
+
+
+def test_what_is_not_whole_is_not_committed(maker: Maker) -> None:
+    view, manifest = maker.begin({"a": "1", "b": "2"})
+    with pytest.raises(Invalid, match="has not come"):
+        maker.commit(view)
+    maker.send(view, {"a": "1"})
+    with pytest.raises(Invalid, match="the manifest's digest is"):
+        maker.commit(view)
+    digest = maker.stored(manifest.encode())
+    with pytest.raises(Invalid, match="announced with"):
+        read_announced(maker.blobs, digest, 9, ManifestKind.FULL, "another")
+    plan = maker.world.do(lambda tx: maker.uploads.plan(tx, maker.world.ann, view.artifact.seq))
+    with pytest.raises(Invalid, match="not uploaded: 'b'"):
+        maker.world.do(lambda tx: maker.uploads.resolve(tx, plan, manifest))
+
+
+def test_what_is_added_goes_over_what_was(maker: Maker) -> None:
+    base = maker.log({"a": "1", "b": "1"})
+    view, _ = maker.begin({"b": "2", "c": "2"})
+    maker.send(
+        view, {"b": "2", "c": "2"}, kind=ManifestKind.INCREMENTAL, base=base.artifact.seq
+    )  # fmt: skip
+    done = maker.commit(view).artifact
+    assert done.file_count == 3
+    assert done.digest == Manifest(manifest_of({"a": "1", "b": "2", "c": "2"})).digest()
+
+
+def test_several_processes_make_one_together(maker: Maker) -> None:
+    for files in ({"a": "1"}, {"b": "2"}):
+        view, _ = maker.begin(files, distributed_id="d")
+        maker.send(view, files, kind=ManifestKind.PATCH)
+    assert maker.commit(view).artifact.file_count == 2
+
+
+def test_a_committed_version_takes_nothing_more(maker: Maker) -> None:
+    done = maker.log({"a": "1"})
+    with pytest.raises(Conflict, match="does not change any more"):
+        maker.send(done, {"a": "2"})
+
+
+def test_versions_go_with_their_aliases_only_when_asked(maker: Maker) -> None:
+    first, second = maker.log({"a": "1"}), maker.log({"a": "2"})
+    service, ann, do = maker.world.service.artifacts, maker.world.ann, maker.world.do
+    with pytest.raises(Conflict, match="aliases latest"):
+        do(lambda tx: service.delete(tx, ann, second.artifact.seq))
+    do(lambda tx: service.delete(tx, ann, second.artifact.seq, with_aliases=True))
+    found = maker.named("data:latest")
+    assert found is not None
+    assert found.artifact.seq == first.artifact.seq, "the newest that is left"
+    assert maker.named("data:v1") is None
+    with pytest.raises(NotFound):
+        do(lambda tx: service.get(tx, ann, second.artifact.seq))
+    assert maker.log({"a": "2"}).artifact.version == 2, "a number never comes again"
+
+
+def test_others_see_and_change_nothing(maker: Maker) -> None:
+    world, done = maker.world, maker.log({"a": "1"})
+    service, seq = world.service.artifacts, done.artifact.seq
+    assert world.do(lambda tx: service.named(tx, world.bob, "ann", "demo", "data")) is None
+    for work in (
+        lambda tx: service.get(tx, world.bob, seq),
+        lambda tx: service.edit(tx, world.bob, seq, ArtifactEdit(description="x")),
+        lambda tx: service.delete(tx, world.bob, seq, with_aliases=True),
+        lambda tx: maker.uploads.readable(tx, world.bob, "ann", md5_of("1")),
+        lambda tx: world.service.artifact_lists.delete(tx, world.bob, done.collection.seq),
+    ):
+        with pytest.raises(NotFound):
+            world.do(work)
+    viewer = replace(world.ann, role=Role.VIEWER)
+    assert world.do(lambda tx: service.get(tx, viewer, seq)).artifact.seq == seq
+    with pytest.raises(Forbidden):
+        world.do(lambda tx: service.edit(tx, viewer, seq, ArtifactEdit(description="x")))
+    bobs, _ = maker.begin({"a": "1"}, world.bob)
+    asks = [FileAsk(artifact=bobs.artifact.seq, path="a", md5=md5_of("1"))]
+    granted = world.do(lambda tx: maker.uploads.grant(tx, world.bob, asks))
+    assert granted == [True], "nobody learns what others have"
+
+
+def test_a_program_logs_from_its_own_run_alone_and_only_while_it_runs(maker: Maker) -> None:
+    world = maker.world
+    item_id, token = world.running(run_id="r1", project="demo")
+    job = replace(world.ann, role=Role.JOB, item_id=item_id, attempt=1)
+    theirs = maker.log({"x": "1"}, name="theirs")
+    done = maker.log({"a": "1"}, job, run="r1")
+    sender = Sender(item_id=item_id, attempt=1)
+    view, _ = maker.begin({"a": "2"}, job, run="r1")
+    service = world.service.artifacts
+    world.do(lambda tx: service.add_aliases(tx, job, done.artifact.seq, ["mine"]))
+    run = ("ann", "demo", "r1")
+    world.do(lambda tx: service.use(tx, job, theirs.artifact.seq, run=run, used_as=None))
+    with pytest.raises(Forbidden):
+        maker.begin({"a": "3"}, job)
+    with pytest.raises(Forbidden):
+        world.do(lambda tx: service.delete(tx, job, theirs.artifact.seq, with_aliases=True))
+    world.report(item_id, token, Event.FINISH, exit_code=0)
+    with pytest.raises(LeaseLost):
+        maker.send(view, {"a": "2"}, actor=world.ann, sender=sender)
+
+
+def test_bytes_stay_while_an_artifact_needs_them_and_go_a_week_later(maker: Maker) -> None:
+    world, blobs = maker.world, maker.blobs
+    kept, gone = maker.log({"a": "kept", "b": "both"}), maker.log({"a": "gone", "b": "both"})
+    world.do(lambda tx: world.service.artifacts.delete(
+        tx, world.ann, gone.artifact.seq, with_aliases=True
+    ))  # fmt: skip
+    everything = set(blobs.all())
+    world.clock.advance(KEPT_MS - DAY_MS)
+    tidy(maker)
+    assert set(blobs.all()) == everything
+    world.clock.advance(2 * DAY_MS)
+    tidy(maker)
+    left = set(blobs.all())
+    assert len(everything - left) == 3, "a file, a manifest, and which files there were"
+    assert {Digest(hashlib.sha256(text).hexdigest()) for text in (b"kept", b"both")} <= left
+    assert {kept.artifact.manifest, kept.artifact.contents} <= left
+    assert maker.log({"a": "gone", "b": "both"}).artifact.version == 2
+
+
+def test_what_nobody_committed_goes_after_a_week(maker: Maker) -> None:
+    view, _ = maker.begin({"a": "1"})
+    maker.send(view, {"a": "1"})
+    maker.world.clock.advance(KEPT_MS + DAY_MS)
+    tidy(maker)
+    assert set(maker.blobs.all()) == set()
+    with pytest.raises(NotFound):
+        maker.commit(view)
+
+
+def tidy(maker: Maker) -> None:
+    """Do the upkeep; every blob is as old as the clock says."""
+    world = maker.world
+    for digest in maker.blobs.all():
+        os.utime(maker.blobs._path(digest), (0, 0))
+    while world.do(world.service.upkeep.purge):
+        pass
+    for step in world.service.upkeep.sweep(maker.blobs).steps():
+        if isinstance(step, Looking):
+            step.do()
+        elif isinstance(step, Reading):
+            with world.store.read() as tx:
+                step.do(tx)
+        else:
+            world.do(step.do)
+
+
+def test_a_run_leads_to_what_it_logged_and_used(maker: Maker) -> None:
+    world = maker.world
+    ask = RunAsk(project="demo", id="r1", is_begun=True)
+    run = world.do(lambda tx: world.service.tracked.upsert(tx, world.ann, ask))[0].run
+    maker.log({"a": "1"}, run="r1")
+    again, _ = maker.begin({"a": "1"}, run="r1")
+    world.do(lambda tx: world.service.artifact_lists.delete_of_run(tx, world.ann, run))
+    assert maker.named("data:v0") is None
+    with pytest.raises(NotFound):
+        world.do(lambda tx: world.service.artifacts.get(tx, world.ann, again.artifact.seq))
+    with pytest.raises(NotFound):
+        maker.begin({"a": "1"}, run="none")
+
+
+@pytest.mark.parametrize("metadata", ["", "[]", "{", json.dumps("x" * (5 << 20))])
+def test_metadata_is_an_object(maker: Maker, metadata: str) -> None:
+    with pytest.raises(Invalid, match="metadata"):
+        maker.begin({"a": "1"}, metadata=metadata)
