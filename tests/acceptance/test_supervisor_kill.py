@@ -73,7 +73,7 @@ def test_live_program_is_adopted_again(stage: Stage) -> None:
     kill(agent)
     (status,) = stage.open()
     assert (status.phase, status.token) == (Phase.RUNNING, "token-of-the-lonely")
-    assert stage.output(LONELY) == b"begin\n"
+    stage.until(lambda: stage.output(LONELY) == b"begin\n", limit_s=10)
     stage.runner.stop(LONELY, grace_s=5, cause="stop")
     assert stage.ended(LONELY).cause is Cause.STOP
 
@@ -91,6 +91,7 @@ def test_adopted_attempt_is_not_started_again(stage: Stage) -> None:
     agent = lonely_agent(stage, *SHELL, "echo begin; exec sleep 100")
     kill(agent)
     stage.open()
+    stage.until(lambda: stage.output(LONELY) == b"begin\n", limit_s=10)
     folder = stage.root / "attempts" / LONELY
     stage.start(*SHELL, "echo twice", item=LONELY.removesuffix(".1"), folder=folder, cwd=folder)
     stage.runner.stop(LONELY, grace_s=5, cause="stop")

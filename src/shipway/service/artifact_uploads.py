@@ -30,7 +30,8 @@ from shipway.domain.manifest import (
     merged,
 )
 from shipway.service.access import check_sees, missing, require
-from shipway.service.artifacts import USERS, Artifacts, view_of
+from shipway.service.artifact_views import view_of
+from shipway.service.artifacts import USERS, Artifacts
 from shipway.service.ports import Blobs, Clock, Tx
 from shipway.service.uploads import FRESH_MS
 
@@ -319,12 +320,14 @@ def check_digest(manifest: Manifest, digest: str) -> None:
 
 def store_whole(
     blobs: Blobs, plan: Plan, manifest: Manifest, resolved: Resolved, *,
-    job: Mapping[str, Any] | None = None, more: Mapping[Digest, int] | None = None,
+    job: Mapping[str, Any] | None = None, capsule: bytes = b"",
 ) -> Whole:  # fmt: skip
-    """Store what a version's row will lead to."""
+    """Store what a version's row will lead to: of a job's code its capsule's manifest, too."""
     contents = encode_contents(resolved.files)
     contents_digest = _put(blobs, contents)
-    stored = {contents_digest: len(contents), **(more or {})}
+    stored = {contents_digest: len(contents)}
+    if capsule:
+        stored[_put(blobs, capsule)] = len(capsule)
     first = plan.parts[0].digest
     assert first is not None
     if len(plan.parts) == 1 and plan.base is None:

@@ -19,12 +19,12 @@ from shipway.domain.artifact import (
     check_alias,
     check_artifact_name,
     split_name,
-    version_of,
 )
 from shipway.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from shipway.domain.names import DEFAULT_PROJECT, check_name, fold
 from shipway.domain.run import Run
 from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require, sees
+from shipway.service.artifact_views import version_named, view_of
 from shipway.service.ports import Clock, Tx
 from shipway.service.queues import known_entity
 from shipway.service.tracked_runs import TrackedRuns
@@ -118,17 +118,7 @@ class Artifacts:
         collection = tx.collections.named(entity, project, title)
         if collection is None or (type is not None and collection.type != type):
             return None
-        return self.of_alias(tx, collection, alias)
-
-    def of_alias(self, tx: Tx, collection: Collection, alias: str) -> ArtifactView | None:
-        """Return the version that an alias or a number stands for."""
-        number = version_of(alias)
-        if number is not None:
-            artifact = tx.artifacts.by_version(collection.seq, number)
-        else:
-            seq = tx.aliases.get(collection.seq, alias)
-            artifact = None if seq is None else tx.artifacts.get(seq)
-        return None if artifact is None else view_of(tx, artifact)
+        return version_named(tx, collection, alias)
 
     def of_client(self, tx: Tx, actor: Actor, client_id: str) -> int | None:
         """Return the version that a client of the actor's entity calls so."""
@@ -317,15 +307,6 @@ class Artifacts:
 
     def _link(self, tx: Tx, run: Run, part: Part, artifact: Artifact) -> None:
         tx.artifact_links.link(run.seq, part, artifact.seq, used_as=None, at=self._clock.now())
-
-
-def view_of(tx: Tx, artifact: Artifact) -> ArtifactView:
-    """Return a version with its collection and aliases."""
-    collection = tx.collections.get(artifact.collection)
-    assert collection is not None, "a version has a collection"
-    return ArtifactView(
-        artifact=artifact, collection=collection, aliases=tx.aliases.of_artifact(artifact.seq)
-    )
 
 
 def check_description(text: str | None) -> str | None:

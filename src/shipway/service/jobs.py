@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shipway.domain.actor import Actor, Role
+from shipway.domain.artifact import JOB_TYPE
+from shipway.domain.artifact_job import is_runnable, job_of
 from shipway.domain.errors import Invalid, NotFound
 from shipway.domain.job import Job, JobKind
 from shipway.domain.names import DEFAULT_PROJECT, check_name
 from shipway.domain.source import check_source
 from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require
+from shipway.service.artifact_views import version_named
 from shipway.service.ports import Clock, Tx
 from shipway.service.uploads import FRESH_MS, check_uploaded
 
@@ -88,6 +91,8 @@ class Jobs:
         check_sees(actor, entity, f"job {address!r}")
         job = tx.jobs.get(entity, project, name, alias)
         if job is None:
+            job = _logged(tx, entity, project, name, alias)
+        if job is None:
             raise NotFound(missing(f"job {address!r}"), details={"field": "job", "value": address})
         return job
 
@@ -100,10 +105,25 @@ class Jobs:
             if entity is not None:
                 check_sees(actor, entity, f"entity {entity!r}")
             entity = actor.entity
-        return tx.jobs.find(entity=entity, project=project, limit=min(limit, LIST_LIMIT))
+        wanted = min(limit, LIST_LIMIT)
+        found = tx.jobs.find(entity=entity, project=project, limit=wanted)
+        logged = tx.collections.find(
+            entity or actor.entity, project, type=JOB_TYPE, limit=max(0, wanted - len(found))
+        )
+        views = [version_named(tx, one, LATEST) for one in logged]
+        return found + [job_of(view) for view in views if view is not None and is_runnable(view)]
 
 
 _KINDS = {"git": JobKind.GIT, "capsule": JobKind.CODE, "image": JobKind.IMAGE}
+
+
+def _logged(tx: Tx, entity: str, project: str, name: str, alias: str) -> Job | None:
+    """Return the job that is an artifact of that name."""
+    collection = tx.collections.named(entity, project, name)
+    if collection is None or collection.type != JOB_TYPE:
+        return None
+    view = version_named(tx, collection, alias)
+    return None if view is None else job_of(view)
 
 
 def _strings(values: Mapping[str, Any], key: str) -> tuple[str, ...] | None:

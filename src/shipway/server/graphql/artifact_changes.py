@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from shipway.domain.artifact import ArtifactState, ArtifactView, ManifestRow
-from shipway.domain.errors import NotAvailable
+from shipway.domain.artifact import JOB_TYPE, ArtifactState, ArtifactView, ManifestRow
+from shipway.domain.artifact_job import REFUSED
+from shipway.domain.errors import Invalid, NotAvailable, NotFound
 from shipway.domain.manifest import BYTES_LIMIT
 from shipway.server.call import Call
 from shipway.server.graphql import ids
 from shipway.server.graphql.artifacts import storage_path
 from shipway.server.graphql.resolving import Info, Resolvers
 from shipway.server.graphql.translate_artifacts import KINDS, ask_of, edit_of, files_of
+from shipway.server.graphql.translate_jobs import (
+    check_code,
+    code_of,
+    job_file_of,
+    read_job,
+    recipe_of,
+)
 from shipway.server.signed import Right
-from shipway.service.artifact_uploads import TOUCHED_LIMIT, FileAsk, read_plan, store_whole
+from shipway.service.artifact_uploads import (
+    TOUCHED_LIMIT,
+    FileAsk,
+    Plan,
+    Resolved,
+    read_plan,
+    store_whole,
+)
+from shipway.service.artifact_uploads import files_of as stored_files
 from shipway.service.ports import Tx
 
 MANIFEST = "wandb_manifest.json"
@@ -90,7 +106,12 @@ async def commit(_: Any, info: Info, *, input: dict[str, Any]) -> dict[str, Any]
     for at in range(0, len(resolved.aging), TOUCHED_LIMIT):
         part = resolved.aging[at : at + TOUCHED_LIMIT]
         await edge.write(lambda tx, part=part: uploads.touch(tx, plan, part))  # type: ignore[misc] # bound now
-    whole = await edge.run(lambda: store_whole(edge.blobs, plan, manifest, resolved))
+    job, capsule = None, b""
+    if plan.view.collection.type == JOB_TYPE:
+        job, capsule = await _job(call, plan, resolved)
+    whole = await edge.run(
+        lambda: store_whole(edge.blobs, plan, manifest, resolved, job=job, capsule=capsule)
+    )
     return {"artifact": await edge.write(lambda tx: uploads.commit(tx, actor, plan, whole))}
 
 
@@ -148,6 +169,23 @@ def link(_: Any, _info: Info, *, input: dict[str, Any]) -> None:
         f"shipway keeps no registries and portfolios: give the version an alias instead of linking "
         f"it to {input['artifactPortfolioName'][:80]!r}"
     )
+
+
+async def _job(call: Call, plan: Plan, resolved: Resolved) -> tuple[dict[str, Any], bytes]:
+    """Return what a job's version is to us, with the manifest of its code."""
+    edge, actor, artifacts = call.edge, call.actor, call.edge.service.artifacts
+    files = {file.path: file for file in resolved.files}
+    try:
+        digest = job_file_of(files)
+        job = read_job(await edge.run(lambda: edge.blobs.get(digest)))
+        number, code = code_of(job), []
+        if number is not None:
+            view = await edge.read(lambda tx: artifacts.get(tx, actor, number))
+            check_code(view, plan.view.collection.entity)
+            code = await edge.run(lambda: stored_files(edge.blobs, view.artifact))
+        return recipe_of(job, paths=list(files), code=code)
+    except (Invalid, NotFound) as error:
+        return {REFUSED: error.message}, b""
 
 
 def _names(values: dict[str, Any]) -> list[str]:

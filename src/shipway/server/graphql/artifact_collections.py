@@ -23,6 +23,7 @@ from shipway.server.graphql.resolving import Info, Resolvers
 from shipway.server.graphql.translate import time_of
 from shipway.server.graphql.translate_artifacts import collection_reader_of, reader_of
 from shipway.service.access import missing, own_entity
+from shipway.service.artifact_views import version_named
 from shipway.service.ports import Tx
 
 T = TypeVar("T")
@@ -130,8 +131,7 @@ async def member(
 ) -> dict[str, Any] | None:
     """Return the version that an alias of a collection stands for, or null."""
     call = info.context
-    artifacts = call.edge.service.artifacts
-    view = await call.edge.read(lambda tx: artifacts.of_alias(tx, node, aliasName))
+    view = await call.edge.read(lambda tx: version_named(tx, node, aliasName))
     return None if view is None else membership(view)
 
 

@@ -1,0 +1,128 @@
+"""Reads the jobs of wandb clients, artifacts that say what to run, in our words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shipway.domain.artifact import ArtifactView
+from shipway.domain.artifact_job import capsule_of
+from shipway.domain.capsule import digest_of
+from shipway.domain.errors import Invalid
+from shipway.domain.git_address import parse_git_address
+from shipway.domain.ids import Digest
+from shipway.domain.manifest import StoredFile
+from shipway.domain.names import fold
+from shipway.domain.source import check_source
+from shipway.server.graphql import ids
+
+JOB_FILE = "wandb-job.json"
+PATCH_FILE = "diff.patch"
+JOB_FILE_LIMIT = 1 << 20  # bytes
+CODE_PREFIX = "wandb-artifact://_id/"
+_PROTOCOLS = ("https", "ssh", "http")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WandbJob:
+    """What a job's file says."""
+
+    kind: str  # repo, artifact or image
+    source: Mapping[str, Any]
+    python: str | None
+
+
+def job_file_of(files: Mapping[str, StoredFile]) -> Digest:
+    """Return the blob of a job's file; `Invalid` where it has none."""
+    found = files.get(JOB_FILE)
+    if found is None or found.digest is None or found.size > JOB_FILE_LIMIT:
+        raise Invalid(f"the job has no {JOB_FILE}", field=JOB_FILE)
+    return found.digest
+
+
+def check_code(view: ArtifactView, entity: str) -> None:
+    """Raise `Invalid` unless an entity's job may run an artifact's files."""
+    if fold(view.collection.entity) != fold(entity):
+        raise Invalid("the job's code is another entity's", field="source.artifact")
+
+
+def read_job(data: bytes) -> WandbJob:
+    """Read a job's file; raise `Invalid` where it is none."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        raise Invalid(f"{JOB_FILE} is not JSON", field=JOB_FILE) from None
+    source = value.get("source") if isinstance(value, Mapping) else None
+    if not isinstance(source, Mapping):
+        raise Invalid(f"{JOB_FILE} says no source", field=JOB_FILE)
+    runtime = value.get("runtime")
+    return WandbJob(
+        kind=str(value.get("source_type")),
+        source=source,
+        python=runtime if isinstance(runtime, str) else None,
+    )
+
+
+def code_of(job: WandbJob) -> int | None:
+    """Return the number of the artifact that has a job's code; None where none has it."""
+    if job.kind != "artifact":
+        return None
+    address = job.source.get("artifact")
+    if not isinstance(address, str) or not address.startswith(CODE_PREFIX):
+        raise Invalid(f"{JOB_FILE} names no artifact with its code", field="source.artifact")
+    return ids.read_number("Artifact", address.removeprefix(CODE_PREFIX))
+
+
+def recipe_of(
+    job: WandbJob, *, paths: Sequence[str], code: Sequence[StoredFile] = ()
+) -> tuple[dict[str, Any], bytes]:
+    """Return a job's fields, and the manifest of its code; `Invalid` where no agent could run it.
+
+    `paths` are the files of the job itself, `code` those of the artifact with its code.
+    """
+    manifest = b""
+    source: dict[str, Any]
+    if job.kind == "image":
+        source = {"kind": "image", "image": job.source.get("image")}
+    elif job.kind == "repo":
+        if PATCH_FILE in paths:
+            raise Invalid(
+                f"the job has uncommitted changes ({PATCH_FILE}): commit them, or make a code job",
+                field=PATCH_FILE,
+            )
+        git = job.source.get("git")
+        git = git if isinstance(git, Mapping) else {}
+        address = parse_git_address(str(git.get("remote")), protocols=_PROTOCOLS)
+        source = {"kind": "git", "url": address.url, "commit": git.get("commit")}
+    elif job.kind == "artifact":
+        manifest = capsule_of(code)
+        source = {
+            "kind": "capsule",
+            "digest": digest_of(manifest),
+            "size": sum(file.size for file in code),
+            "files": len(code),
+        }
+    else:
+        raise Invalid(
+            f"source_type {job.kind!r} is none of artifact, image, repo", field="source_type",
+            value=job.kind,
+        )  # fmt: skip
+    fields = {
+        "kind": {"image": "image", "repo": "git", "artifact": "code"}[job.kind],
+        "source": check_source(source),
+        "entry_point": _entry_point(job.source),
+        "python": job.python,
+    }
+    return fields, manifest
+
+
+def _entry_point(source: Mapping[str, Any]) -> list[str] | None:
+    words = source.get("entrypoint")
+    if not words:
+        return None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise Invalid("entrypoint must be a list of text", field="entrypoint", value=words)
+    is_notebook = len(words) > 1 and words[1].endswith(".ipynb") and "python" in words[0]
+    return words[1:] if is_notebook else words

@@ -1,0 +1,114 @@
+"""Jobs of wandb clients in our words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shipway.domain.capsule import decode, digest_of
+from shipway.domain.errors import Invalid
+from shipway.domain.ids import Digest
+from shipway.domain.manifest import StoredFile
+from shipway.server.graphql import ids
+from shipway.server.graphql.translate_jobs import (
+    JOB_FILE,
+    JOB_FILE_LIMIT,
+    code_of,
+    job_file_of,
+    read_job,
+    recipe_of,
+)
+
+COMMIT = "a" * 40
+BLOB = Digest("b" * 64)
+
+
+def stated(kind: str, runtime: str | None = "3.11", **source: Any) -> bytes:
+    """Return a job's file."""
+    return json.dumps({"source_type": kind, "source": source, "runtime": runtime}).encode()
+
+
+def a_file(path: str, *, digest: Digest | None = BLOB, size: int = 3) -> StoredFile:
+    """Return a file of an artifact."""
+    ref = None if digest else "s3://bucket/key"
+    return StoredFile(path=path, md5="m", digest=digest, size=size, ref=ref)
+
+
+def test_code_is_a_capsule_of_the_artifacts_files() -> None:
+    job = read_job(
+        stated(
+            "artifact",
+            artifact="wandb-artifact://_id/" + ids.number("Artifact", 7),
+            entrypoint=["python", "train.py"],
+        )
+    )
+    fields, manifest = recipe_of(job, paths=[JOB_FILE], code=[a_file("train.py"), a_file("a/b.py")])
+    assert code_of(job) == 7
+    assert [entry.path for entry in decode(manifest)] == [b"a/b.py", b"train.py"]
+    assert fields == {
+        "kind": "code",
+        "source": {"kind": "capsule", "digest": digest_of(manifest), "size": 6, "files": 2},
+        "entry_point": ["python", "train.py"],
+        "python": "3.11",
+    }
+
+
+def test_a_commit_and_an_image_are_sources_of_their_own() -> None:
+    git = {"remote": "git@example.test:team/repo.git", "commit": COMMIT}
+    commit, nothing = recipe_of(read_job(stated("repo", git=git)), paths=[JOB_FILE])
+    image, _ = recipe_of(read_job(stated("image", image="box:2", runtime=None)), paths=[JOB_FILE])
+    assert nothing == b""
+    assert commit["kind"] == "git"
+    assert commit["source"]["commit"] == COMMIT
+    assert commit["source"]["url"] == "git@example.test:team/repo.git"
+    assert commit["entry_point"] is None
+    assert image["source"] == {"kind": "image", "image": "box:2"}
+
+
+def test_a_notebook_is_run_as_one() -> None:
+    job = read_job(stated("image", image="box", entrypoint=["python3.11", "a.ipynb", "x"]))
+    assert recipe_of(job, paths=[])[0]["entry_point"] == ["a.ipynb", "x"]
+
+
+@pytest.mark.parametrize(
+    ("data", "paths", "code", "why"),
+    [
+        (stated("repo", git={"remote": "file:///x", "commit": COMMIT}), [], [], "file"),
+        (stated("repo", git={"remote": "https://example.test/x", "commit": "main"}), [], [], "40"),
+        (stated("repo", git={}), [], [], "address"),
+        (stated("repo"), ["diff.patch"], [], "uncommitted"),
+        (stated("image", image="--privileged"), [], [], "begin with"),
+        (stated("artifact"), [], [a_file("big", digest=None)], "reference"),
+        (stated("artifact"), [], [a_file(".git/config")], ".git"),
+        (stated("artifact"), [], [a_file("big", size=60_000_000)], "over the limit"),
+        (stated("image", image="box", entrypoint="python x.py"), [], [], "list"),
+        (stated("magic"), [], [], "none of"),
+    ],
+)
+def test_what_cannot_be_run_says_why(
+    data: bytes, paths: list[str], code: list[StoredFile], why: str
+) -> None:
+    job = read_job(data)
+    with pytest.raises(Invalid) as refused:
+        recipe_of(job, paths=paths, code=code)
+    assert why in refused.value.message
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"[" * 100_000, b'{"source": 1}'])
+def test_a_file_that_is_no_job_is_refused(data: bytes) -> None:
+    with pytest.raises(Invalid):
+        read_job(data)
+
+
+def test_a_job_without_its_file_is_refused() -> None:
+    for files in ([], [a_file(JOB_FILE, digest=None)], [a_file(JOB_FILE, size=JOB_FILE_LIMIT + 1)]):
+        with pytest.raises(Invalid):
+            job_file_of({file.path: file for file in files})
+
+
+@pytest.mark.parametrize("address", [None, "wandb-artifact://other/x", "wandb-artifact://_id/!"])
+def test_code_of_nowhere_is_refused(address: str | None) -> None:
+    with pytest.raises(Invalid):
+        code_of(read_job(stated("artifact", artifact=address)))
