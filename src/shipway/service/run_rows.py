@@ -52,9 +52,13 @@ class TrackedRunRows(Protocol):
         """Give every run that has a deadline at least this one."""
 
     def of_project(
-        self, entity: str, project: str, *, after_seq: int = 0, limit: int
-    ) -> Sequence[Run]:
-        """Return runs of a project that have come to be, oldest first."""
+        self, entity: str, project: str, *, after_seq: int | None = None, limit: int,
+        is_newest_first: bool = False,
+    ) -> Sequence[Run]:  # fmt: skip
+        """Return runs of a project that have come to be, those after one of them."""
+
+    def count(self, entity: str, project: str) -> int:
+        """Count the runs of a project that have come to be."""
 
     def projects(self, entity: str, *, limit: int) -> Sequence[tuple[str, int]]:
         """Return the projects that an entity has runs in."""

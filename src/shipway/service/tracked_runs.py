@@ -98,17 +98,27 @@ class TrackedRuns:
             entity, project = item.entity, item.project
         return self._runs.get(tx, actor, entity, project, run_id)
 
-    def of_project(self, tx: Tx, actor: Actor, entity: str, project: str) -> Iterator[RunView]:
-        """Yield the runs of a project that have come to be, oldest first."""
+    def of_project(
+        self, tx: Tx, actor: Actor, entity: str, project: str, *, after: int | None = None,
+        is_newest_first: bool = False, page_size: int = PAGE,
+    ) -> Iterator[RunView]:  # fmt: skip
+        """Yield the runs of a project that have come to be, those after one of them."""
         check_sees(actor, entity, f"entity {entity!r}")
         require(actor, READERS, "list runs")
-        after = 0
-        while page := tx.tracked.of_project(entity, project, after_seq=after, limit=PAGE):
+        while page := tx.tracked.of_project(
+            entity, project, after_seq=after, limit=page_size, is_newest_first=is_newest_first
+        ):
             for run in page:
                 view = view_of(tx, run)
                 if view is not None:
                     yield view
             after = page[-1].seq
+
+    def count(self, tx: Tx, actor: Actor, entity: str, project: str) -> int:
+        """Count the runs of a project that have come to be."""
+        check_sees(actor, entity, f"entity {entity!r}")
+        require(actor, READERS, "list runs")
+        return tx.tracked.count(entity, project)
 
     def projects(self, tx: Tx, actor: Actor, entity: str | None) -> Sequence[tuple[str, int]]:
         """Return the projects that an entity has runs in, each with the time of its first."""

@@ -483,13 +483,40 @@ WHERE
     entity_folded = :entity_folded
     AND project_folded = :project_folded
     AND deleted_at IS NULL
-    AND seq > :after_seq
+    AND seq > :from_seq
     AND NOT EXISTS (
         SELECT 1 FROM items
         WHERE items.id = runs.item_id AND items.attempt = 0 AND items.state <> 'stopped'
     )
 ORDER BY seq
 LIMIT :limit
+
+-- name: newest_runs_of_project
+-- As `runs_of_project`, from the other end.
+SELECT {run} FROM runs
+WHERE
+    entity_folded = :entity_folded
+    AND project_folded = :project_folded
+    AND deleted_at IS NULL
+    AND seq < :from_seq
+    AND NOT EXISTS (
+        SELECT 1 FROM items
+        WHERE items.id = runs.item_id AND items.attempt = 0 AND items.state <> 'stopped'
+    )
+ORDER BY seq DESC
+LIMIT :limit
+
+-- name: count_runs_of_project
+-- As many as `runs_of_project` finds.
+SELECT COUNT(*) FROM runs
+WHERE
+    entity_folded = :entity_folded
+    AND project_folded = :project_folded
+    AND deleted_at IS NULL
+    AND NOT EXISTS (
+        SELECT 1 FROM items
+        WHERE items.id = runs.item_id AND items.attempt = 0 AND items.state <> 'stopped'
+    )
 
 -- name: projects_of_entity
 -- As each was first written.

@@ -219,6 +219,9 @@ CREATE TABLE runs (
 
 CREATE UNIQUE INDEX runs_by_id ON runs (entity_folded, project_folded, id);
 
+-- Runs of a project are listed in order, from either end.
+CREATE INDEX runs_of_project ON runs (entity_folded, project_folded, seq);
+
 -- Runs that have to be heard of: as many entries as such runs go on.
 CREATE INDEX runs_by_deadline ON runs (deadline) WHERE deadline IS NOT NULL;
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from shipway.domain.names import fold
 from shipway.domain.run import Run
+from shipway.store.items import NEWEST
 from shipway.store.rows import check_text, to_json, to_run
 from shipway.store.session import Session
 
@@ -42,16 +43,25 @@ class TrackedRuns:
         self._session.run("extend_runs", {"deadline": deadline})
 
     def of_project(
-        self, entity: str, project: str, *, after_seq: int = 0, limit: int
-    ) -> Sequence[Run]:
-        """Return runs of a project that have come to be, oldest first."""
+        self, entity: str, project: str, *, after_seq: int | None = None, limit: int,
+        is_newest_first: bool = False,
+    ) -> Sequence[Run]:  # fmt: skip
+        """Return runs of a project that have come to be, those after one of them."""
         params = {
             "entity_folded": fold(entity),
             "project_folded": fold(project),
-            "after_seq": after_seq,
+            "from_seq": (NEWEST if is_newest_first else 0) if after_seq is None else after_seq,
             "limit": limit,
         }
-        return [to_run(row) for row in self._session.all("runs_of_project", params)]
+        name = "newest_runs_of_project" if is_newest_first else "runs_of_project"
+        return [to_run(row) for row in self._session.all(name, params)]
+
+    def count(self, entity: str, project: str) -> int:
+        """Count the runs of a project that have come to be."""
+        params = {"entity_folded": fold(entity), "project_folded": fold(project)}
+        row = self._session.one("count_runs_of_project", params)
+        assert row is not None
+        return int(row[0])
 
     def projects(self, entity: str, *, limit: int) -> Sequence[tuple[str, int]]:
         """Return the projects that an entity has runs in, each with the time of its first."""

@@ -73,6 +73,14 @@ class TrackedRunSuite:
             assert tx.tracked.of_project("ADA", "DEMO", limit=1) == [runs[0]]
             rest = tx.tracked.of_project(ENTITY, PROJECT, after_seq=runs[0].seq, limit=9)
             assert rest == [runs[2]]
+            assert tx.tracked.of_project(ENTITY, PROJECT, limit=9, is_newest_first=True) == [
+                runs[2], runs[0],
+            ]  # fmt: skip
+            before = tx.tracked.of_project(
+                ENTITY, PROJECT, after_seq=runs[2].seq, limit=1, is_newest_first=True
+            )
+            assert before == [runs[0]]
+            assert tx.tracked.count("ADA", "DEMO") == 2
             found = tx.tracked.projects(ENTITY, limit=9)
             assert [name for name, _ in found] == ["Other", PROJECT]
             assert found[1][1] == runs[0].created_at

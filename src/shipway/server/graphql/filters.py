@@ -33,13 +33,23 @@ def predicate(text: str | None, *, reader: Reader = reader_of) -> Condition:
     return _all_of(value or {}, _Budget(reader))
 
 
+def keeps_all(text: str | None) -> bool:
+    """Tell whether a filter's JSON leaves everything, as those of clients that ask for none do."""
+    return not text or text.strip() in {"{}", "null"}
+
+
+def is_by_age(order: str | None) -> bool:
+    """Tell whether an order is that in which runs were made, from either end."""
+    return (order or "").lstrip("+-") in {"", "created_at", "createdAt"}
+
+
 def ordered(views: Sequence[RunView], order: str | None) -> list[RunView]:
     """Return runs in an order like `+created_at`; those without a value come last."""
     key = order or "-created_at"
     is_up = key.startswith("+")
-    path = key.lstrip("+-")
-    if path in {"created_at", "createdAt"}:
+    if is_by_age(key):
         return sorted(views, key=lambda view: view.run.seq, reverse=not is_up)
+    path = key.lstrip("+-")
     read = reader_of(path)
     found = [(read(view), view) for view in views]
     present = [(value, view) for value, view in found if _is_real(value)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from shipway.domain.errors import NotFound
 from shipway.domain.names import DEFAULT_PROJECT, check_name
 from shipway.server.graphql import ids
-from shipway.server.graphql.filters import ordered, predicate
+from shipway.server.graphql.filters import is_by_age, keeps_all, ordered, predicate
 from shipway.server.graphql.people import entity_node
 from shipway.server.graphql.resolving import Info, Resolvers
 from shipway.server.graphql.translate import time_of
@@ -101,7 +102,11 @@ async def run(node: ProjectNode, info: Info, *, name: str, **_more: Any) -> RunV
 
 async def run_count(node: ProjectNode, info: Info, *, filters: str | None = None) -> int:
     """Return how many runs a filter leaves."""
-    return len(await _matching(node, info, filters))
+    call = info.context
+    actor, service = call.actor, call.edge.service.tracked
+    if not keeps_all(filters):
+        return len(await _matching(node, info, filters))
+    return await call.edge.read(lambda tx: service.count(tx, actor, node.entity, node.name))
 
 
 async def runs(
@@ -114,22 +119,43 @@ async def runs(
     order: str | None = None,
 ) -> dict[str, Any]:
     """Return a page of the runs that a filter leaves, in an order."""
-    found = ordered(await _matching(node, info, filters), order)
-    start = 0
-    if after:
+    size = min(PAGE if first is None else max(first, 0), PAGE_LIMIT)
+    if is_by_age(order):
+        is_newest_first = not (order or "-").startswith("+")
+        page = await _next(node, info, filters, after, size + 1, is_newest_first=is_newest_first)
+    else:
+        found = ordered(await _matching(node, info, filters), order)
         cursors = [str(view.run.seq) for view in found]
         start = cursors.index(after) + 1 if after in cursors else 0
-    size = min(PAGE if first is None else max(first, 0), PAGE_LIMIT)
-    page = found[start : start + size]
-    edges = [{"node": view, "cursor": str(view.run.seq)} for view in page]
+        page = found[start : start + size + 1]
+    edges = [{"node": view, "cursor": str(view.run.seq)} for view in page[:size]]
     return {
         "edges": edges,
         "pageInfo": {
             "endCursor": edges[-1]["cursor"] if edges else None,
-            "hasNextPage": start + size < len(found),
+            "hasNextPage": len(page) > size,
         },
-        "totalCount": len(found),
+        "totalCount": lambda info: run_count(node, info, filters=filters),
     }
+
+
+async def _next(
+    node: ProjectNode, info: Info, filters: str | None, after: str | None, size: int, *,
+    is_newest_first: bool,
+) -> list[RunView]:  # fmt: skip
+    """Return up to so many runs after a cursor that a filter leaves; no more are read than that."""
+    call = info.context
+    actor, service, keep = call.actor, call.edge.service.tracked, predicate(filters)
+    start = int(after) if after and after.isascii() and after.isdigit() else None
+
+    def work(tx: Tx) -> list[RunView]:
+        views = service.of_project(
+            tx, actor, node.entity, node.name, after=start, is_newest_first=is_newest_first,
+            page_size=min(size, PAGE) + 1,
+        )  # fmt: skip
+        return list(islice((view for view in views if keep(view)), size))
+
+    return await call.edge.read(work)
 
 
 async def _matching(node: ProjectNode, info: Info, filters: str | None) -> list[RunView]:

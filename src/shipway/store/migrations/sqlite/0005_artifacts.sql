@@ -108,3 +108,6 @@ CREATE TABLE artifact_clients (
 );
 
 CREATE INDEX artifact_clients_of ON artifact_clients (artifact_seq);
+
+-- Runs of a project are listed in order, from either end.
+CREATE INDEX runs_of_project ON runs (entity_folded, project_folded, seq);
