@@ -123,7 +123,7 @@ def test_data_that_are_there_are_replaced_only_when_asked(
     other.put(digest_of(b"mine"), b"mine")
     restore(restore_from, to, is_forced=True)
     assert len(names(to)) == 2
-    assert other.has(digest_of(b"mine"))  # nothing leads to it, so a sweep takes it in a week
+    assert other.has(digest_of(b"mine"))  # nothing leads to it, so a reclaim takes it in a week
 
 
 def test_a_database_in_use_is_not_replaced(made: Places, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from shipway.service.artifact_uploads import (
     store_whole,
 )
 from shipway.service.artifacts import ArtifactAsk, ArtifactEdit
-from shipway.service.sweep import Looking, Reading
+from shipway.service.reclaim import Looking, Reading
 from shipway.service.tracked_runs import RunAsk
 from tests.unit.conftest import World
 
@@ -307,7 +307,7 @@ def tidy(maker: Maker) -> None:
         os.utime(maker.blobs._path(digest), (0, 0))
     while world.do(world.service.upkeep.purge):
         pass
-    for step in world.service.upkeep.sweep(maker.blobs).steps():
+    for step in world.service.upkeep.reclaim(maker.blobs).steps():
         if isinstance(step, Looking):
             step.do()
         elif isinstance(step, Reading):

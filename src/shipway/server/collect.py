@@ -10,7 +10,7 @@ from shipway.blobs.directory import DirectoryBlobs
 from shipway.server.app import SystemClock, build_service
 from shipway.server.backup import Places
 from shipway.service.ports import Store, Tx
-from shipway.service.sweep import Looking, Reading, Sweep
+from shipway.service.reclaim import Looking, Reading, Reclaim
 from shipway.store.open import open_store
 
 T = TypeVar("T")
@@ -31,15 +31,15 @@ def collect(places: Places, *, is_dry_run: bool) -> dict[str, Any]:
                 pass
             _write(store, upkeep.forget_agents)
         blobs = DirectoryBlobs(places.blobs)
-        sweep = upkeep.sweep(blobs, is_dry_run=is_dry_run)
+        reclaim = upkeep.reclaim(blobs, is_dry_run=is_dry_run)
         if places.blobs.exists():
-            _run(store, sweep)
+            _run(store, reclaim)
     counted: dict[str, Any] = {kind: {"count": count} for kind, count in found.items()}
-    return {**counted, "blobs": {"count": sweep.count, "bytes": sweep.bytes}}
+    return {**counted, "blobs": {"count": reclaim.count, "bytes": reclaim.bytes}}
 
 
-def _run(store: Store, sweep: Sweep) -> None:
-    for step in sweep.steps():
+def _run(store: Store, reclaim: Reclaim) -> None:
+    for step in reclaim.steps():
         if isinstance(step, Looking):
             step.do()
         elif isinstance(step, Reading):

@@ -17,7 +17,7 @@ from shipway.domain.ids import Digest
 from shipway.server.archive import ArchiveReader
 from shipway.server.backup import DATABASE, KEY, Places
 from shipway.service.ports import Blobs, Tx
-from shipway.service.sweep import names_in
+from shipway.service.reclaim import names_in
 from shipway.store import copies
 from shipway.store.open import open_store
 

@@ -1,4 +1,4 @@
-"""Does upkeep that nobody waits for: the look at the disk, the purge, the sweep over blobs."""
+"""Does upkeep that nobody waits for: the look at the disk, the purge, the reclaim of blobs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 from shipway.domain.disk import Room
 from shipway.domain.errors import ShipwayError
 from shipway.server.edge import Edge
-from shipway.service.sweep import Looking, Reading
+from shipway.service.reclaim import Looking, Reading
 
 log = logging.getLogger("shipway.server")
 
 LOOK_S = 2.0  # between two looks at the disk
 PURGE_S = 300.0  # between two purges
-SWEEP_S = 24 * 3_600.0  # between two sweeps
-FIRST_S = 600.0  # before the first sweep
+RECLAIM_S = 24 * 3_600.0  # between two reclaims
+FIRST_S = 600.0  # before the first reclaim
 PAUSE_S = 0.01  # between two steps, so that requests come in between
 
 
@@ -31,7 +31,7 @@ class Tidying:
         self._room = room  # None: there is no disk to look at
         self._is_short = False
         self._purged_at = 0.0
-        self._swept_at = FIRST_S - SWEEP_S
+        self._reclaimed_at = FIRST_S - RECLAIM_S
 
     async def run(self) -> None:
         """Go on until cancelled; what failed is tried again when it is due again."""
@@ -53,9 +53,9 @@ class Tidying:
             return
         self._purged_at = now
         await self.purge()
-        if now - self._swept_at >= SWEEP_S:
-            self._swept_at = now
-            await self.sweep()
+        if now - self._reclaimed_at >= RECLAIM_S:
+            self._reclaimed_at = now
+            await self.reclaim()
 
     async def look(self) -> None:
         """Look at the server's own disk: with too little room no new work is taken."""
@@ -78,11 +78,11 @@ class Tidying:
         if steps:
             log.info("purged", extra={"fields": {"rows": steps}})
 
-    async def sweep(self) -> None:
+    async def reclaim(self) -> None:
         """Delete the blobs that nothing leads to."""
         edge = self._edge
-        sweep = edge.service.upkeep.sweep(edge.blobs)
-        for step in sweep.steps():
+        reclaim = edge.service.upkeep.reclaim(edge.blobs)
+        for step in reclaim.steps():
             if isinstance(step, Looking):
                 await edge.run(step.do)
             elif isinstance(step, Reading):
@@ -90,6 +90,6 @@ class Tidying:
             else:
                 await edge.write(step.do)
             await asyncio.sleep(PAUSE_S)
-        if sweep.count:
-            fields = {"blobs": sweep.count, "bytes": sweep.bytes}
-            log.info("blobs swept", extra={"fields": fields})
+        if reclaim.count:
+            fields = {"blobs": reclaim.count, "bytes": reclaim.bytes}
+            log.info("blobs reclaimed", extra={"fields": fields})

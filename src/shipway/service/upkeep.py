@@ -16,7 +16,7 @@ from shipway.domain.tombstone import KEPT_MS
 from shipway.service.lease_time import LeaseTime
 from shipway.service.leases import Leases
 from shipway.service.ports import Blobs, Clock, LogChunk, Tx
-from shipway.service.sweep import Sweep
+from shipway.service.reclaim import Reclaim
 from shipway.service.tracked_runs import TrackedRuns
 
 TICK_MS = 1_000
@@ -110,9 +110,9 @@ class Upkeep:
         held = {agent.id for agent in tx.agents.find() if tx.leases.held_by(agent.id)}
         return sum(a.seen_at < before and a.id not in held for a in tx.agents.find())
 
-    def sweep(self, blobs: Blobs, *, is_dry_run: bool = False) -> Sweep:
-        """Return a sweep over stored blobs that nothing leads to."""
-        return Sweep(blobs, before=self._clock.now() - KEPT_MS, is_dry_run=is_dry_run)
+    def reclaim(self, blobs: Blobs, *, is_dry_run: bool = False) -> Reclaim:
+        """Return what finds and deletes stored blobs that nothing leads to."""
+        return Reclaim(blobs, before=self._clock.now() - KEPT_MS, is_dry_run=is_dry_run)
 
     def to_purge(self, tx: Tx) -> int:
         """Count the deleted items that a purge would clear."""

@@ -20,8 +20,8 @@ from shipway.domain.run import RunFile
 from shipway.domain.tombstone import KEPT_MS
 from shipway.service.items import FRESH_MS
 from shipway.service.ports import LogChunk, Tx
+from shipway.service.reclaim import GATHERED, Looking, Reading, Reclaim
 from shipway.service.stored_blobs import TOUCH_MS
-from shipway.service.sweep import GATHERED, Looking, Reading, Sweep
 from tests.unit.conftest import World
 
 DAY_MS = 86_400_000
@@ -53,8 +53,8 @@ def launched(world: World, capsule: Digest, **draft: Any) -> Item:
     return world.add(source={"kind": "capsule", "digest": capsule}, **draft)
 
 
-def sweep(world: World, blobs: DirectoryBlobs, *, is_dry_run: bool = False) -> Sweep:
-    made = world.service.upkeep.sweep(blobs, is_dry_run=is_dry_run)
+def reclaim(world: World, blobs: DirectoryBlobs, *, is_dry_run: bool = False) -> Reclaim:
+    made = world.service.upkeep.reclaim(blobs, is_dry_run=is_dry_run)
     for step in made.steps():
         if isinstance(step, Looking):
             step.do()
@@ -78,12 +78,12 @@ def delete(world: World, item: Item) -> None:
 def test_what_nothing_leads_to_goes_after_a_week(world: World, blobs: DirectoryBlobs) -> None:
     digest = put(world, blobs, b"nobody's")
     world.clock.advance(KEPT_MS)
-    assert sweep(world, blobs).count == 0
+    assert reclaim(world, blobs).count == 0
     world.clock.advance(1)
-    told = sweep(world, blobs, is_dry_run=True)
+    told = reclaim(world, blobs, is_dry_run=True)
     assert (told.count, told.bytes) == (1, len(b"nobody's"))
     assert blobs.has(digest)
-    done = sweep(world, blobs)
+    done = reclaim(world, blobs)
     assert (done.count, done.bytes) == (1, len(b"nobody's"))
     assert not blobs.has(digest)
     with world.store.read() as tx:
@@ -118,7 +118,7 @@ def test_what_rows_lead_to_stays(world: World, blobs: DirectoryBlobs) -> None:
 
     world.do(save)
     world.clock.advance(2 * KEPT_MS)
-    assert sweep(world, blobs).count == 0
+    assert reclaim(world, blobs).count == 0
     assert all(map(blobs.has, (capsule, file, other, its, lock, saved, said)))
 
 
@@ -137,7 +137,7 @@ def test_a_deleted_item_lets_go_of_its_code_and_keeps_its_key(
     assert world.do(world.service.upkeep.to_purge) == 2
     purge(world)
     assert world.do(world.service.upkeep.to_purge) == 0
-    assert sweep(world, blobs).count == 2
+    assert reclaim(world, blobs).count == 2
     assert not blobs.has(file)
     again = world.add(key="k1", source={"kind": "capsule", "digest": capsule})
     assert again.id == keyed.id
@@ -215,7 +215,7 @@ def test_what_somebody_asked_for_is_not_swept(world: World, blobs: DirectoryBlob
     world.clock.advance(KEPT_MS)
     world.clock.advance(1)
     assert world.do(lambda tx: world.service.blobs.touch(tx, world.ann, [asked])) == []
-    assert sweep(world, blobs).count == 1
+    assert reclaim(world, blobs).count == 1
     assert blobs.has(asked)
     assert not blobs.has(other)
 
@@ -228,7 +228,7 @@ def test_a_blob_that_is_gone_is_told_to_who_asked_too_late(
     with world.store.read() as tx:
         assert world.service.blobs.missing(tx, world.ann, [digest]) == []
         aging = world.service.blobs.aging(tx, world.ann, [digest])
-    sweep(world, blobs)
+    reclaim(world, blobs)
     assert world.do(lambda tx: world.service.blobs.touch(tx, world.ann, aging)) == [digest]
 
 
@@ -288,13 +288,13 @@ def test_an_agent_that_was_silent_for_a_month_is_forgotten(world: World) -> None
         assert [agent.id for agent in tx.agents.find()] == [world.item(ItemId(item_id)).lease_agent]
 
 
-def test_a_capsule_that_cannot_be_read_stops_no_sweep(world: World, blobs: DirectoryBlobs) -> None:
+def test_a_capsule_that_cannot_be_read_stops_nothing(world: World, blobs: DirectoryBlobs) -> None:
     gone = Digest("e" * 64)
     world.do(lambda tx: world.service.blobs.admit(tx, world.ann, {gone: 1}))
     launched(world, gone)
     put(world, blobs, b"nobody's")
     world.clock.advance(KEPT_MS + 1)
-    assert sweep(world, blobs).count == 1
+    assert reclaim(world, blobs).count == 1
 
 
 CAPSULE = Digest("c" * 64)
@@ -321,12 +321,12 @@ class ManyBlobs:
         return encode([Entry(path=b"main.py", mode=Mode.FILE, size=2, digest=last)])
 
 
-def test_a_sweep_goes_on_where_its_last_round_ended(world: World) -> None:
+def test_a_reclaim_goes_on_where_its_last_round_ended(world: World) -> None:
     """A capsule is read in each round: what it names may come in any of them."""
     many = ManyBlobs(GATHERED + 2)
     world.do(lambda tx: world.service.blobs.admit(tx, world.ann, {CAPSULE: 1}))
     launched(world, CAPSULE)
-    made = world.service.upkeep.sweep(many, is_dry_run=True)  # type: ignore[arg-type] # all that a dry run asks
+    made = world.service.upkeep.reclaim(many, is_dry_run=True)  # type: ignore[arg-type] # all that a dry run asks
     for step in made.steps():
         if isinstance(step, Looking):
             step.do()

@@ -43,8 +43,8 @@ class Looking:
 Step = Reading | Writing | Looking
 
 
-class Sweep:
-    """One sweep over all blobs, in short steps that its caller runs one after the other.
+class Reclaim:
+    """One look over all blobs, in short steps that its caller runs one after the other.
 
     What was put, or asked for, since `before` stays. So does what an item or an artifact that is
     not purged, a job, a saved file or a log leads to. Nothing can lead to an old blob anew without
