@@ -118,12 +118,15 @@ VALUES: Mapping[str, Case] = {
     "a mistyped key of config": (
         {"config": {"resource_arg": {}}}, "invalid", "config.resource_arg", ("'resource_args'?",)
     ),
+    "a template variable that the queue does not have": (
+        {"template_variables": {"gpus": 1}}, "invalid", "template_variables.gpus",
+        ("queue 'default' has no template variable 'gpus'",)
+    ),
     "a spec key of a wrong type": (
         {"config": {"resource": 3}}, "invalid", "config.resource", ("overrides.run_config",)
     ),
 }  # fmt: skip
 NOT_YET: Mapping[str, Mapping[str, Any]] = {
-    "template_variables": {"template_variables": {"a": 1}},
     "build": {"build": True},
     "repository": {"repository": "images"},
     "dry_run": {"dry_run": True},

@@ -16,6 +16,7 @@ PAGES = [
     *sorted((ROOT / "docs/tutorial").glob("*.md")),
     ROOT / "docs/how-to/back-up.md",
     ROOT / "docs/how-to/disk.md",
+    ROOT / "docs/how-to/template-variables.md",
 ]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE_LIMIT_S = 240.0

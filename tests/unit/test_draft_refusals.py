@@ -72,11 +72,6 @@ def test_the_distance_of_words_counts_edits_and_swaps(left: str, right: str, edi
 @pytest.mark.parametrize(
     ("arguments", "message", "field"),
     [
-        (
-            {"template_variables": {"a": 1}},
-            "template_variables is not available in this release: leave it out",
-            "template_variables",
-        ),
         ({"build": True}, "build is not available in this release: leave it out", "build"),
         ({"repository": "r"}, "repository is not available in this release: leave", "repository"),
         ({"queue_name": ["a"]}, "a list of queues is not available in this release", "queue_name"),
@@ -85,11 +80,6 @@ def test_the_distance_of_words_counts_edits_and_swaps(left: str, right: str, edi
             {"config": {"builder": {"type": "x"}}},
             "config.builder is not available in this release: leave it out",
             "config.builder",
-        ),
-        (
-            {"config": {"template_variables": {"a": 1}}},
-            "config.template_variables is not available in this release",
-            "config.template_variables",
         ),
         (
             {"config": {"additional_services": [{}]}},

@@ -222,11 +222,9 @@ def test_keys_that_a_server_sets_are_refused() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"template_variables": {"a": 1}},
         {"build": True},
         {"repository": "r"},
         {"queue_name": ["a", "b"]},
-        {"config": {"template_variables": {"a": 1}}},
         {"config": {"registry": {"url": "x"}}},
         {"config": {"additional_services": [{}]}},
         {"config": {"overrides": {"working_dir": "x"}}},

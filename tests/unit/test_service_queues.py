@@ -60,11 +60,12 @@ def test_a_new_queue_is_its_makers_and_has_the_usual_rules(world: World) -> None
 
 def test_settings_are_taken_and_kept_when_nothing_is_said(world: World) -> None:
     config = {"resource_args": {"local-process": {"grace_s": 5}}}
+    variables = {"a": {"schema": {"type": "integer"}}}
     made = a_queue(
         world,
         settings={
             "config": config,
-            "template_variables": {"a": 1},
+            "template_variables": variables,
             "priorities": True,
             "critical_for_admins": True,
             "on_lost": "retry:2",
@@ -72,7 +73,7 @@ def test_settings_are_taken_and_kept_when_nothing_is_said(world: World) -> None:
             "max_attempts": 9,
         },
     )
-    assert (made.config, made.template_variables) == (config, {"a": 1})
+    assert (made.config, made.template_variables) == (config, variables)
     assert (made.has_priorities, made.is_critical_for_admins) == (True, True)
     assert (made.on_lost, made.on_lost_retries) == (OnLost.RETRY, 2)
     assert (made.lost_after_s, made.max_attempts) == (30, 9)

@@ -12,6 +12,7 @@ import click
 
 from shipway.cli.output import as_json, emit, note, say
 from shipway.domain.errors import Invalid
+from shipway.domain.names import DEFAULT_QUEUE
 
 
 @click.command()
@@ -47,7 +48,11 @@ def launch(*, follow: bool, is_json: bool, **options: Any) -> int:
     """
     from shipway.sdk.launch import launch_add  # noqa: PLC0415 - `--help` needs no SDK
 
-    queued = launch_add(**arguments(options))
+    words = options.pop("set_var")
+    given = arguments(options)
+    if words:
+        given["template_variables"] = _template_values(words, options)
+    queued = launch_add(**given)
     if follow:
         return _follow(queued, is_json=is_json)
     if is_json:
@@ -62,8 +67,6 @@ def launch(*, follow: bool, is_json: bool, **options: Any) -> int:
 def arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments of `launch_add` that the options stand for."""
     given = {name: value for name, value in options.items() if value not in (None, (), False)}
-    if "set_var" in given:
-        given["template_variables"] = pairs(given.pop("set_var"), field="--set-var")
     if "parameter" in given:
         given["parameters"] = pairs(given.pop("parameter"), field="--parameter")
     for name in ("resource_args", "config"):
@@ -76,6 +79,22 @@ def arguments(options: dict[str, Any]) -> dict[str, Any]:
     if "priority" in given and given["priority"].isdecimal():
         given["priority"] = int(given["priority"])
     return given
+
+
+def _template_values(words: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a queue's variables, of the types that the queue declares."""
+    from shipway.cli.connection import connection  # noqa: PLC0415 - only to ask for the queue
+    from shipway.cli.template_values import split_words, typed  # noqa: PLC0415 - as above
+
+    texts = split_words(words)
+    line = connection()
+    job = options.get("job") or ""
+    queue = line.client.queues.get(
+        options.get("queue") or line.settings.queue or DEFAULT_QUEUE,
+        entity=options.get("entity") or (job.partition("/")[0] if job else line.settings.entity),
+        project=options.get("project_queue"),
+    )
+    return typed(texts, queue)
 
 
 def pairs(words: tuple[str, ...], *, field: str) -> dict[str, Any]:

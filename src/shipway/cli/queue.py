@@ -34,6 +34,8 @@ FIELDS = {
     "max_attempts": "max attempts",
     "config": "config",
     "template_variables": "template variables",
+    "external_links": "links",
+    "personal": "personal",
     "counts": "items",
     "url": "page",
 }

@@ -61,8 +61,9 @@ def read_config(config: object) -> dict[str, Any]:
     _read_git(plain.get("git") or {}, fields)
     _read_overrides(plain.get("overrides") or {}, fields)
     _refuse_unavailable(plain)
-    if plain.get("resource_args"):
-        fields["resource_args"] = plain["resource_args"]
+    for key in ("resource_args", "template_variables"):
+        if plain.get(key):
+            fields[key] = plain[key]
     run_config = overlay(free, fields.get("run_config", {}))
     if run_config:
         fields["run_config"] = run_config
@@ -156,7 +157,7 @@ def _read_overrides(overrides: Mapping[str, Any], fields: dict[str, Any]) -> Non
 
 
 def _refuse_unavailable(config: Mapping[str, Any]) -> None:
-    for key in ("template_variables", "additional_services", "builder"):
+    for key in ("additional_services", "builder"):
         if config.get(key):
             raise NotAvailable(
                 f"config.{key} is not available in this release: leave it out",

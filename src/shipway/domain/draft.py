@@ -52,6 +52,7 @@ class Draft(_Written):
     priority: Priority | None = None
     resource: str | None = None
     resource_args: Mapping[str, Any] = field(default_factory=dict)  # by resource
+    template_variables: Mapping[str, Any] = field(default_factory=dict)  # values, by name
     entry_point: tuple[str, ...] | None = None
     args: tuple[str, ...] | None = None
     run_config: Mapping[str, Any] = field(default_factory=dict)
@@ -110,7 +111,7 @@ def draft(  # noqa: PLR0917 - the signature is fixed
     Raises `Invalid` or `TooLarge` naming the field, `NotAvailable` for what this release does
     not do.
     """
-    _refuse_unavailable(queue_name, template_variables, build=build, repository=repository)
+    _refuse_unavailable(queue_name, build=build, repository=repository)
     keywords = {
         "uri": uri,
         "job": job,
@@ -134,6 +135,10 @@ def draft(  # noqa: PLR0917 - the signature is fixed
     merged["resource_args"] = overlay(
         merged.get("resource_args", {}), plain_mapping(resource_args, "resource_args")
     )
+    merged["template_variables"] = {
+        **merged.get("template_variables", {}),
+        **plain_mapping(template_variables, "template_variables"),
+    }
     merged["parameters"] = plain_mapping(parameters, "parameters")
     return _draft_of(merged)
 
@@ -174,15 +179,8 @@ def _check_sources(made: Draft) -> None:
         )
 
 
-def _refuse_unavailable(
-    queue_name: object, template_variables: object, *, build: object, repository: object
-) -> None:
-    refused = {
-        "template_variables": template_variables,
-        "build": build,
-        "repository": repository,
-    }
-    for name, value in refused.items():
+def _refuse_unavailable(queue_name: object, *, build: object, repository: object) -> None:
+    for name, value in {"build": build, "repository": repository}.items():
         if value:
             raise NotAvailable(
                 f"{name} is not available in this release: leave it out",

@@ -166,6 +166,7 @@ _CHECKS: Mapping[str, Callable[..., Any]] = {
         _check_pattern, pattern=_RESOURCE, word="a resource's name, such as 'local-process'"
     ),
     "resource_args": _check_args_by_resource,
+    "template_variables": plain_mapping,
     "entry_point": partial(_check_words, is_empty_allowed=False),
     "args": partial(_check_words, is_empty_allowed=True),
     "run_config": plain_mapping,

@@ -25,6 +25,7 @@ from shipway.domain.names import DEFAULT_PROJECT
 from shipway.domain.parameters import to_args, to_config
 from shipway.domain.queue import ANY_RESOURCE, Priority, Queue
 from shipway.domain.source import SourceKind
+from shipway.domain.template import choose_values, fill, read_variables, templated
 
 __all__ = [
     "DEFAULT_ENTRY_POINT",
@@ -61,6 +62,7 @@ class LaunchSpec:
     priority: Priority = Priority.MEDIUM
     resource: str
     resource_args: Mapping[str, Any] = field(default_factory=dict)
+    template_variables: Mapping[str, Any] = field(default_factory=dict)  # the values used
     entry_point: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     run_config: Mapping[str, Any] = field(default_factory=dict)
@@ -116,8 +118,7 @@ def complete(
     entry_point = draft.entry_point or (below.entry_point if below else None)
     args = draft.args if draft.args is not None else (below.args if below else ())
     run_config = merge(merge({}, below.run_config if below else {}), draft.run_config)
-    defaults = merge({}, queue.config.get("resource_args") or {})
-    resource_args = merge(defaults, below.resource_args if below else {})
+    values = _template_values(draft, original, queue)
     spec = LaunchSpec(
         queue=queue.name,
         project_queue=queue.project,
@@ -135,7 +136,8 @@ def complete(
         sweep_id=draft.sweep_id,
         priority=draft.priority if draft.priority is not None else Priority.MEDIUM,
         resource=_resource(asked, queue, is_image=is_image, known=known_resources),
-        resource_args=merge(resource_args, draft.resource_args),
+        resource_args=_resource_args(draft, below, queue, values),
+        template_variables=values,
         entry_point=tuple(entry_point or (() if is_image else DEFAULT_ENTRY_POINT)),
         args=(*args, *to_args(draft.parameters)),
         run_config=merge(run_config, to_config(draft.parameters)),
@@ -147,6 +149,28 @@ def complete(
     )
     _check_resource_args(spec.resource_args, known_resources)
     return spec
+
+
+def _template_values(draft: Draft, original: LaunchSpec | None, queue: Queue) -> dict[str, Any]:
+    """Return the values of the queue's variables; a run that is launched again keeps its own."""
+    if not queue.template_variables and not draft.template_variables:
+        return {}
+    variables = read_variables(queue.template_variables)
+    before = original.template_variables if original is not None else {}
+    kept = {name: value for name, value in before.items() if name in variables}
+    return choose_values(variables, {**kept, **draft.template_variables}, queue=queue.name)
+
+
+def _resource_args(
+    draft: Draft, below: Job | LaunchSpec | None, queue: Queue, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    config = queue.config.get("resource_args") or {}
+    merged = merge({}, fill(config, values) if values else config)
+    merged = merge(merged, below.resource_args if below else {})
+    if isinstance(below, LaunchSpec) and draft.template_variables:
+        # what the original run had of the queue's config holds its values: these are newer
+        merged = merge(merged, fill(templated(config, list(draft.template_variables)), values))
+    return merge(merged, draft.resource_args)
 
 
 def _source(draft: Draft, below: Job | LaunchSpec | None) -> Mapping[str, Any]:

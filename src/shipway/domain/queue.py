@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -9,10 +10,14 @@ from typing import Any
 
 from shipway.domain.errors import Invalid
 from shipway.domain.ids import QueueId
+from shipway.domain.names import check_title
 
 ANY_RESOURCE = "any"  # code runs as a local process, an image as a local container
 LOST_LIMIT = 5  # leases lost before the start gate, then the item fails
 MIN_LOST_AFTER_S = 30
+LINKS_LIMIT = 20
+
+_ADDRESS = re.compile(r"https?://[!-~]{1,2000}\Z")
 
 
 class Priority(IntEnum):
@@ -51,6 +56,28 @@ class Queue:
     max_attempts: int = 6
     created_at: int = 0
     created_by: str = ""
+    external_links: Mapping[str, str] = field(default_factory=dict)  # label -> address
+    is_personal: bool = False  # its maker's alone
+
+
+def check_links(value: Mapping[str, Any]) -> dict[str, str]:
+    """Return a queue's links, from label to web address; raise `Invalid` naming what is none."""
+    if len(value) > LINKS_LIMIT:
+        raise Invalid(
+            f"a queue has at most {LINKS_LIMIT} external links, not {len(value)}",
+            field="external_links",
+            value=len(value),
+        )
+    for label, address in value.items():
+        check_title(label, field="external_links")
+        if not isinstance(address, str) or not _ADDRESS.match(address):
+            raise Invalid(
+                f"external_links.{label} must be an address that begins with http:// or https://, "
+                f"not {address!r}",
+                field=f"external_links.{label}",
+                value=address,
+            )
+    return dict(value)
 
 
 def parse_priority(value: object) -> Priority:

@@ -22,6 +22,8 @@ class Queue:
     on_lost: str = "fail"  # or retry:N
     lost_after_s: int = 900  # seconds
     max_attempts: int = 6
+    external_links: Mapping[str, str] = field(default_factory=dict)  # label -> address
+    personal: bool = False  # its maker's alone
     counts: Mapping[str, int] = field(default_factory=dict)  # items by state
     url: str = ""
 

@@ -17,8 +17,15 @@ from shipway.domain.names import (
     check_name,
     fold,
 )
-from shipway.domain.queue import ANY_RESOURCE, MIN_LOST_AFTER_S, Queue, parse_on_lost
-from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require
+from shipway.domain.queue import (
+    ANY_RESOURCE,
+    MIN_LOST_AFTER_S,
+    Queue,
+    check_links,
+    parse_on_lost,
+)
+from shipway.domain.template import check_placeholders, fixed, read_variables
+from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require, sees
 from shipway.service.ports import Clock, Tx
 from shipway.service.resources import Resources
 
@@ -52,8 +59,9 @@ class Queues:
         entity: str | None = None,
         project: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        is_personal: bool = False,
     ) -> Queue:
-        """Make a queue; `settings` are the keys of `update`."""
+        """Make a queue, perhaps its maker's alone; `settings` are the keys of `update`."""
         require(actor, WRITERS, "make queues")
         owner = known_entity(tx, own_entity(actor, entity))
         blank = Queue(
@@ -64,8 +72,24 @@ class Queues:
             resource=self._check_resource(tx, resource),
             created_at=self._clock.now(),
             created_by=actor.label,
+            is_personal=is_personal,
         )
         return tx.queues.insert(self._with(blank, settings or {}))
+
+    def put(
+        self, tx: Tx, actor: Actor, *, name: str, resource: str, entity: str, project: str,
+        settings: Mapping[str, Any],
+    ) -> Queue:  # fmt: skip
+        """Make a queue, or give the one of that name another resource and these settings."""
+        owner = own_entity(actor, entity)
+        known = tx.queues.by_name(owner, project, name)
+        if known is None:
+            return self.create(
+                tx, actor, name=name, resource=resource, entity=owner, project=project,
+                settings=settings,
+            )  # fmt: skip
+        changed = replace(known, resource=self._check_resource(tx, resource))
+        return self.update(tx, actor, changed, settings)
 
     def ensure_default(self, tx: Tx, entity: str, *, by: str) -> Queue:
         """Return an entity's `default` queue, made if it is not there."""
@@ -102,7 +126,16 @@ class Queues:
         return [
             QueueView(queue=queue, counts=tx.queues.counts(queue.id))
             for queue in tx.queues.find(entity=entity)
+            if _may_use(actor, queue)
         ]
+
+    def by_id(self, tx: Tx, actor: Actor, queue_id: int) -> Queue:
+        """Return a queue that the actor sees by its number."""
+        require(actor, READERS, "see queues")
+        queue = tx.queues.get(QueueId(queue_id))
+        if queue is None or not sees(actor, queue.entity) or not _may_use(actor, queue):
+            raise NotFound(missing("queue of that id"), details={"field": "queueID"})
+        return queue
 
     def update(self, tx: Tx, actor: Actor, queue: Queue, settings: Mapping[str, Any]) -> Queue:
         """Change a queue's settings; items that wait keep what they were given."""
@@ -138,8 +171,8 @@ class Queues:
         what = f"queue {name!r} of {owner}"
         check_sees(actor, owner, what)
         queue = tx.queues.by_name(owner, project or DEFAULT_QUEUE_PROJECT, name)
-        if queue is None:
-            known = [q.name for q in tx.queues.find(entity=owner)][:20]
+        if queue is None or not _may_use(actor, queue):
+            known = [q.name for q in tx.queues.find(entity=owner) if _may_use(actor, q)][:20]
             raise NotFound(
                 f"{missing(what)} (there are: {', '.join(known) or 'none'}); "
                 f"make it: shipway queue create {name} --resource local-process",
@@ -176,16 +209,15 @@ class Queues:
                 value=settings[unknown[0]],
             )
         config = dict(_mapping(settings, "config", queue.config))
-        self._check_config(config)
+        variables = dict(_mapping(settings, "template_variables", queue.template_variables))
+        self._check_config(config, variables)
         on_lost, retries = queue.on_lost, queue.on_lost_retries
         if settings.get("on_lost") is not None:
             on_lost, retries = parse_on_lost(settings["on_lost"])
         return replace(
             queue,
             config=config,
-            template_variables=dict(
-                _mapping(settings, "template_variables", queue.template_variables)
-            ),
+            template_variables=variables,
             has_priorities=_flag(settings, "priorities", is_set=queue.has_priorities),
             is_critical_for_admins=_flag(
                 settings, "critical_for_admins", is_set=queue.is_critical_for_admins
@@ -196,9 +228,10 @@ class Queues:
                 settings, "lost_after_s", queue.lost_after_s, MIN_LOST_AFTER_S, LOST_AFTER_LIMIT_S
             ),
             max_attempts=_whole(settings, "max_attempts", queue.max_attempts, 1, ATTEMPTS_LIMIT),
+            external_links=check_links(_mapping(settings, "external_links", queue.external_links)),
         )
 
-    def _check_config(self, config: Mapping[str, Any]) -> None:
+    def _check_config(self, config: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
         args = config.get("resource_args", {})
         if not isinstance(args, Mapping):
             raise Invalid(
@@ -206,8 +239,10 @@ class Queues:
                 field="config.resource_args",
                 value=args,
             )
+        check_placeholders(config, read_variables(variables))
         for resource, values in args.items():
-            self._resources.check_args(resource, values, path=f"config.resource_args.{resource}")
+            known = fixed(values) if isinstance(values, Mapping) else values
+            self._resources.check_args(resource, known, path=f"config.resource_args.{resource}")
         extra = sorted(set(config) - {"resource_args"})
         if extra:
             raise Invalid(
@@ -225,7 +260,13 @@ _SETTINGS: Sequence[str] = (
     "on_lost",
     "lost_after_s",
     "max_attempts",
+    "external_links",
 )
+
+
+def _may_use(actor: Actor, queue: Queue) -> bool:
+    is_own = queue.created_by == actor.user or actor.role is Role.ADMIN
+    return is_own or not queue.is_personal
 
 
 def known_entity(tx: Tx, entity: str) -> str:

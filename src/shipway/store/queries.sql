@@ -20,7 +20,7 @@ seq, item_id, queue_id, event, state, attempt, actor, at, data
 -- fragment: queue
 id, entity, project, name, resource, config, template_variables, has_priorities,
 is_critical_for_admins, is_paused, on_lost, on_lost_retries, lost_after_s, max_attempts,
-created_at, created_by
+created_at, created_by, external_links, is_personal
 
 -- fragment: run
 seq, id, entity, project, name, item_id, created_at, config, summary, history_size, state, facts,
@@ -334,11 +334,12 @@ SELECT coalesce(max(seq), 0) FROM item_events
 INSERT INTO queues (
     entity, entity_folded, project, project_folded, name, resource, config, template_variables,
     has_priorities, is_critical_for_admins, is_paused, on_lost, on_lost_retries, lost_after_s,
-    max_attempts, created_at, created_by
+    max_attempts, created_at, created_by, external_links, is_personal
 ) VALUES (
     :entity, :entity_folded, :project, :project_folded, :name, :resource, :config,
     :template_variables, :has_priorities, :is_critical_for_admins, :is_paused, :on_lost,
-    :on_lost_retries, :lost_after_s, :max_attempts, :created_at, :created_by
+    :on_lost_retries, :lost_after_s, :max_attempts, :created_at, :created_by,
+    :external_links, :is_personal
 ) ON CONFLICT DO NOTHING
 RETURNING id
 
@@ -370,7 +371,8 @@ SET
     on_lost = :on_lost,
     on_lost_retries = :on_lost_retries,
     lost_after_s = :lost_after_s,
-    max_attempts = :max_attempts
+    max_attempts = :max_attempts,
+    external_links = :external_links
 WHERE id = :id
 RETURNING {queue}
 

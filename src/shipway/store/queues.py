@@ -33,6 +33,7 @@ class Queues:
             "name": queue.name,
             "created_at": queue.created_at,
             "created_by": queue.created_by,
+            "is_personal": queue.is_personal,
         }
         row = self._session.one("insert_queue", names | _settings(queue))
         if row is None:
@@ -88,6 +89,7 @@ def _settings(queue: Queue) -> dict[str, object]:
         "on_lost_retries": queue.on_lost_retries,
         "lost_after_s": queue.lost_after_s,
         "max_attempts": queue.max_attempts,
+        "external_links": to_json(queue.external_links),
     }
 
 

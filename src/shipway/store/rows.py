@@ -160,6 +160,8 @@ def to_queue(row: Row) -> Queue:
         max_attempts=row[13],
         created_at=row[14],
         created_by=row[15],
+        external_links=_object(row[16]),
+        is_personal=bool(row[17]),
     )
 
 

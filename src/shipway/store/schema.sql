@@ -82,6 +82,8 @@ CREATE TABLE queues (
     max_attempts BIGINT NOT NULL CHECK (max_attempts > 0),
     created_at BIGINT NOT NULL,
     created_by TEXT NOT NULL,
+    external_links TEXT NOT NULL DEFAULT '{}',
+    is_personal BOOLEAN NOT NULL DEFAULT FALSE,
     UNIQUE (entity_folded, project_folded, name)
 );
 

@@ -40,6 +40,7 @@ class QueueSuite:
             config={"resource_args": {"x": [1, 2.5, None]}}, template_variables={"v": {}},
             has_priorities=True, is_critical_for_admins=True, on_lost=OnLost.RETRY,
             on_lost_retries=3, lost_after_s=60, max_attempts=9, created_at=5, created_by="ada",
+            external_links={"wiki": "https://example.org/"}, is_personal=True,
         )  # fmt: skip
         stored = write(store, lambda tx: tx.queues.insert(queue))
         assert stored == replace(queue, id=stored.id)

@@ -35,6 +35,7 @@ class QueueSettings(Body):
     on_lost: str | None = Field(default=None, description="'fail' or 'retry:N'")
     lost_after_s: StrictInt | None = None
     max_attempts: StrictInt | None = None
+    external_links: dict[str, str] | None = Field(default=None, description="label to address")
 
 
 class QueueBody(QueueSettings):
@@ -44,6 +45,7 @@ class QueueBody(QueueSettings):
     resource: str
     entity: str | None = None
     project: str | None = None
+    personal: StrictBool = Field(default=False, description="seen and used by its maker alone")
 
 
 class JobBody(Body):

@@ -13,7 +13,7 @@ from shipway.server.rest.views import queue_settings, queue_view
 from shipway.service.ports import Tx
 from shipway.service.queues import QueueView
 
-IDENTITY = frozenset({"name", "resource", "entity", "project"})
+IDENTITY = frozenset({"name", "resource", "entity", "project", "personal"})
 
 
 async def create(call: Asked, body: QueueBody) -> Response:
@@ -30,6 +30,7 @@ async def create(call: Asked, body: QueueBody) -> Response:
                 resource=body.resource,
                 entity=body.entity,
                 project=body.project,
+                is_personal=body.personal,
                 settings=settings,
             )
         )

@@ -123,6 +123,8 @@ def queue_settings(queue: Queue, base_url: str) -> dict[str, Any]:
         "on_lost": on_lost,
         "lost_after_s": queue.lost_after_s,
         "max_attempts": queue.max_attempts,
+        "external_links": dict(queue.external_links),
+        "personal": queue.is_personal,
         "created_at": queue.created_at,
         "created_by": queue.created_by,
         "counts": {},
