@@ -161,9 +161,9 @@ class Running:
     def caller(self, key: str | None) -> Caller:
         return replace(self.admin, key=key)
 
-    def user(self, name: str, role: str) -> Caller:
+    def user(self, name: str, role: str, *, entity: str | None = None) -> Caller:
         """Add a user and return their way in."""
-        made = self.admin.post("/api/v1/users", {"name": name, "role": role})
+        made = self.admin.post("/api/v1/users", {"name": name, "role": role, "entity": entity})
         assert made.status == 201, made.text
         key = self.admin.post("/api/v1/keys", {"user": name})
         assert key.status == 201, key.text

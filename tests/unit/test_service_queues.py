@@ -11,7 +11,7 @@ from shipway.domain.actor import Actor
 from shipway.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from shipway.domain.ids import UserName
 from shipway.domain.item import State
-from shipway.domain.queue import OnLost, Queue
+from shipway.domain.queue import LINKS_LIMIT, OnLost, Queue
 from shipway.service.queues import ATTEMPTS_LIMIT, ENTITIES_SHOWN, LOST_AFTER_LIMIT_S
 from tests.unit.conftest import World
 
@@ -229,3 +229,89 @@ def test_an_error_names_only_so_many_entities(world: World) -> None:
         make(world, "nobody")
     named = refused.value.message.partition("there are: ")[2].partition(")")[0].split(", ")
     assert named == [f"a{at:02}" for at in range(ENTITIES_SHOWN)]
+
+
+def test_a_personal_queue_is_there_for_its_maker_and_admins_alone(world: World) -> None:
+    queues, carl = world.service.queues, replace(world.ann, user=UserName("carl"))
+    made = a_queue(world, is_personal=True)
+
+    def names(who: Actor) -> list[str]:
+        return [view.queue.name for view in world.do(lambda tx: queues.find(tx, who, entity="ann"))]
+
+    assert names(world.ann) == names(world.root) == ["default", "gpus"]
+    assert names(carl) == ["default"]
+    with pytest.raises(NotFound, match=r"there is no queue 'gpus' of ann \(there are: default\)"):
+        world.add(carl, queue="gpus")
+    with pytest.raises(NotFound):
+        world.register("agent-two", carl, queues=["gpus"])
+    for who in (carl, world.bob):
+        with pytest.raises(NotFound, match="there is no queue of that id"):
+            world.do(lambda tx, who=who: queues.by_id(tx, who, made.id))
+    assert world.do(lambda tx: queues.by_id(tx, world.ann, made.id)) == made
+    assert world.add(queue="gpus").queue == "gpus"
+
+
+def test_a_queue_is_put_whether_it_is_there_or_not(world: World) -> None:
+    queues = world.service.queues
+
+    def put(who: Actor, resource: str, **settings: Any) -> Queue:
+        return world.do(
+            lambda tx: queues.put(
+                tx, who, name="gpus", resource=resource, entity="ann", project="p",
+                settings=settings,
+            )
+        )  # fmt: skip
+
+    first = put(world.ann, "local-process", priorities=True, on_lost="retry:2")
+    assert (first.created_by, first.has_priorities) == ("ann", True)
+    second = put(world.ann, "kubernetes", external_links={"wiki": "https://example.org/"})
+    assert second == replace(
+        first, resource="kubernetes", external_links={"wiki": "https://example.org/"}
+    )
+    with pytest.raises(Forbidden, match="only they and admins change it"):
+        put(replace(world.ann, user=UserName("carl")), "local-process")
+    with pytest.raises(NotFound, match="there is no entity 'ann'"):
+        put(world.bob, "local-process")
+    with pytest.raises(Invalid, match="resource 'moon' is not known"):
+        put(world.ann, "moon")
+
+
+def test_a_check_stores_nothing(world: World) -> None:
+    queues = world.service.queues
+
+    def check(resource: str, **settings: Any) -> None:
+        world.do(
+            lambda tx: queues.check(
+                tx, world.ann, entity="ann", resource=resource, settings=settings
+            )
+        )
+
+    check("local-process", config={"resource_args": {"local-process": {"grace_s": 5}}})
+    with pytest.raises(Invalid, match="resource 'moon'"):
+        check("moon")
+    with pytest.raises(Invalid, match=r"config\.resource_args\.local-process"):
+        check("any", config={"resource_args": {"local-process": {"nope": 5}}})
+    found = world.do(lambda tx: queues.find(tx, world.ann))
+    assert [view.queue.name for view in found] == ["default"]
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"x": "javascript:alert(1)"},
+        {"x": "https://a b"},
+        {"x": 3},
+        {"": "https://example.org"},
+        {f"x{at}": "https://example.org" for at in range(LINKS_LIMIT + 1)},
+    ],
+)
+def test_links_of_a_queue_are_web_addresses(world: World, links: dict[str, Any]) -> None:
+    with pytest.raises(Invalid) as refused:
+        a_queue(world, settings={"external_links": links})
+    assert refused.value.details["field"].startswith("external_links")
+
+
+def test_an_admin_adds_nothing_for_an_entity_that_nobody_belongs_to(world: World) -> None:
+    with pytest.raises(NotFound, match="there is no entity 'nobody'"):
+        world.add(world.root, entity="nobody", queue_entity="root")
+    assert world.add(world.root, entity="ANN").queue == "default"

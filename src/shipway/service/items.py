@@ -13,7 +13,7 @@ from shipway.domain.errors import Conflict, Exists, Forbidden, Invalid, KeyReuse
 from shipway.domain.ids import Digest, ItemId, Random, RunId, new_item_id, new_run_id
 from shipway.domain.item import TERMINAL, Event, Item, ItemEvent, Note, State
 from shipway.domain.launch_spec import Draft, LaunchSpec, complete
-from shipway.domain.names import DEFAULT_QUEUE
+from shipway.domain.names import DEFAULT_QUEUE, fold
 from shipway.domain.policy import Explanation, explain
 from shipway.domain.queue import Priority, Queue, parse_priority
 from shipway.domain.run import Run
@@ -21,7 +21,7 @@ from shipway.domain.tombstone import KEPT_MS
 from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require
 from shipway.service.jobs import Jobs
 from shipway.service.ports import Clock, ItemFilter, Move, Tx
-from shipway.service.queues import Queues
+from shipway.service.queues import Queues, known_entity
 from shipway.service.resources import Resources
 from shipway.service.runs import item_of_run
 from shipway.service.space import Space
@@ -73,6 +73,8 @@ class Items:
         original = LaunchSpec.from_json(json.loads(ran.spec)) if ran is not None else None
         below = job or original
         entity = own_entity(actor, draft.entity or (below.entity if below else None))
+        if fold(entity) != fold(actor.entity):
+            known_entity(tx, entity)
         body_hash = _body_hash(draft) if key is not None else None
         if key is not None:
             known = self._known(tx, entity, key, body_hash)
@@ -210,6 +212,21 @@ class Items:
             lock=old.lock_digest, retry_of=old.id,
         )  # fmt: skip
 
+    def succeed(self, tx: Tx, actor: Actor, old: Item) -> Item:
+        """Add a failed item again with the run that it had, which goes on as the new item's."""
+        assert old.state is State.FAILED
+        _check_kept(old, self._clock.now())
+        run = tx.runs.get(old.entity, old.project, old.run_id)
+        queue = tx.queues.get(old.queue_id)
+        if queue is None:
+            raise NotFound(f"queue {old.queue!r} of item {old.id} was deleted")
+        assert run is not None
+        spec = LaunchSpec.from_json(json.loads(old.spec))
+        return self._insert(
+            tx, actor, spec, queue, key=None, body_hash=None, lock=old.lock_digest,
+            retry_of=old.id, run=run,
+        )  # fmt: skip
+
     def _known(self, tx: Tx, entity: str, key: str, body_hash: str | None) -> Item | None:
         if not key or len(key) > KEY_LIMIT or not key.isprintable():
             raise Invalid(
@@ -233,7 +250,7 @@ class Items:
     def _insert(
         self, tx: Tx, actor: Actor, spec: LaunchSpec, queue: Queue, *,
         key: str | None, body_hash: str | None, lock: Digest | None = None,
-        retry_of: ItemId | None = None,
+        retry_of: ItemId | None = None, run: Run | None = None,
     ) -> Item:  # fmt: skip
         self._space.check()
         now = self._clock.now()
@@ -262,7 +279,10 @@ class Items:
             idempotency_key=key,
             body_hash=body_hash if key is not None else None,
         )
-        self._insert_run(tx, item, spec)
+        if run is None:
+            self._insert_run(tx, item, spec)
+        else:
+            tx.tracked.hand_over(run.seq, item.id)
         stored = tx.items.insert(item)
         self._note(tx, stored, Note.ENQUEUE.value, actor, {})
         return stored

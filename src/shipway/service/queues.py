@@ -76,6 +76,18 @@ class Queues:
         )
         return tx.queues.insert(self._with(blank, settings or {}))
 
+    def check(
+        self, tx: Tx, actor: Actor, *, entity: str, resource: str, settings: Mapping[str, Any]
+    ) -> None:
+        """Raise what `create` would raise of resource and settings, and store nothing."""
+        require(actor, WRITERS, "make queues")
+        owner = known_entity(tx, own_entity(actor, entity))
+        blank = Queue(
+            id=QueueId(0), entity=owner, project=DEFAULT_QUEUE_PROJECT, name=DEFAULT_QUEUE,
+            resource=self._check_resource(tx, resource),
+        )  # fmt: skip
+        self._with(blank, settings)
+
     def put(
         self, tx: Tx, actor: Actor, *, name: str, resource: str, entity: str, project: str,
         settings: Mapping[str, Any],

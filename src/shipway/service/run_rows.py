@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from shipway.domain.ids import RunId
+from shipway.domain.ids import ItemId, RunId
 from shipway.domain.run import ConsoleChunk, Run, RunFile, StreamLine
 
 
@@ -44,6 +44,9 @@ class TrackedRunRows(Protocol):
 
     def amend(self, run: Run) -> None:
         """Store everything that may change of a run but its config and summary."""
+
+    def hand_over(self, seq: int, item_id: ItemId) -> None:
+        """Let a run be another item's from now on."""
 
     def silent(self, *, before: int, limit: int) -> Sequence[Run]:
         """Return runs that were not heard of until their deadline in lease time."""

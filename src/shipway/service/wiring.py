@@ -19,6 +19,7 @@ from shipway.service.leases import Leases
 from shipway.service.logs import Logs
 from shipway.service.ports import Clock
 from shipway.service.queues import Queues
+from shipway.service.requeues import Requeues
 from shipway.service.resources import Check, Resources
 from shipway.service.run_files import RunFiles
 from shipway.service.run_history import RunHistory
@@ -34,6 +35,7 @@ class Service:
     """Every use case, by noun."""
 
     items: Items
+    requeues: Requeues
     leases: Leases
     logs: Logs
     runs: Runs
@@ -73,6 +75,7 @@ class Service:
         leases = Leases(clock=clock, random=random, lease_time=lease_time, space=space)
         return cls(
             items=items,
+            requeues=Requeues(items=items, leases=leases),
             leases=leases,
             logs=Logs(clock=clock, items=items),
             runs=runs,

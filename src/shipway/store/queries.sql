@@ -467,6 +467,11 @@ SET
     deadline = :deadline, stop_requested_at = :stop_requested_at, deleted_at = :deleted_at
 WHERE seq = :seq
 
+-- name: hand_over_run
+-- A run goes on under the item that comes after its own.
+UPDATE runs SET item_id = :item_id
+WHERE seq = :seq
+
 -- name: silent_runs
 -- Reads the index of those that have to be heard of.
 SELECT {run} FROM runs

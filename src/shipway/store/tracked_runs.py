@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shipway.domain.ids import ItemId
 from shipway.domain.names import fold
 from shipway.domain.run import Run
 from shipway.store.items import NEWEST
@@ -32,6 +33,10 @@ class TrackedRuns:
             "deleted_at": run.deleted_at,
         }
         self._session.run("amend_run", params)
+
+    def hand_over(self, seq: int, item_id: ItemId) -> None:
+        """Let a run be another item's from now on."""
+        self._session.run("hand_over_run", {"seq": seq, "item_id": item_id})
 
     def silent(self, *, before: int, limit: int) -> Sequence[Run]:
         """Return runs that were not heard of until their deadline in lease time."""

@@ -30,6 +30,14 @@ def node(kind: str, *names: str) -> str:
     return _encode(":".join((kind, *names)))
 
 
+def read_node(kind: str, node: str) -> str:
+    """Return what an id of this kind holds behind the kind."""
+    found, _, text = _decode(node).partition(":")
+    if found != kind:
+        raise Invalid(f"{node[:80]!r} is no id of this server", field="id", value=node)
+    return text
+
+
 def number(kind: str, seq: int) -> str:
     """Return the id of a numbered thing: base64 without `/`, as artifacts' ids must be."""
     return _encode(f"{kind}:{seq}")

@@ -14,6 +14,9 @@ from shipway.server.graphql import (
     histories,
     people,
     projects,
+    pushes,
+    queue_items,
+    queues,
     run_files,
     runs,
 )
@@ -29,6 +32,9 @@ NOUNS: tuple[Resolvers, ...] = (
     artifacts.RESOLVERS,
     artifact_collections.RESOLVERS,
     artifact_changes.RESOLVERS,
+    queues.RESOLVERS,
+    queue_items.RESOLVERS,
+    pushes.RESOLVERS,
 )
 TYPE_OF = "__resolve_type"  # tells which type a thing of an abstract one is
 

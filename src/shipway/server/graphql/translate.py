@@ -93,7 +93,8 @@ def summary_of(view: RunView) -> str:
 def reason_of(view: RunView) -> str | None:
     """Return why a run ended, where its program alone does not say it."""
     if view.state is RunState.STOPPED:
-        return "stopped: somebody asked for its end"
+        is_deleted = view.item is not None and view.item.deleted_at is not None
+        return f"{'deleted' if is_deleted else 'stopped'}: somebody asked for its end"
     if view.item is not None and view.item.failure is not None:
         return view.item.failure.reason
     return None
