@@ -128,6 +128,25 @@ def test_an_item_page_says_what_happened_and_what_to_do(
         assert f"<td>{event}</td>" in text
 
 
+def test_a_queue_page_says_what_launches_fill_in_and_where_more_is(
+    server: Running, browser: Browser
+) -> None:
+    variables = {"n": {"schema": {"type": "integer", "maximum": 7_654_321}}}
+    made = server.admin.post(
+        "/api/v1/queues",
+        {
+            "name": "grown", "resource": "any", "template_variables": variables, "personal": True,
+            "external_links": {"<b>wiki": "https://example.org/?a=1&b='"},
+        },
+    )  # fmt: skip
+    assert made.status == 201, made.text
+    text = browser.get("/queues/ann/grown").text
+    assert "7654321" in text
+    assert "ann alone" in text
+    assert "<dt>&lt;b&gt;wiki</dt>" in text
+    assert 'href="https://example.org/?a=1&amp;b=&#39;"' in text
+
+
 def test_a_run_page_draws_its_history(browser: Browser, ended: dict[str, Any]) -> None:
     run = f"/{ended['entity']}/{ended['project']}/runs/{ended['run_id']}"
     text = browser.get(run).text

@@ -62,6 +62,13 @@ def test_only_the_agent_that_had_it_may(world: World) -> None:
     assert world.item(item_id) == item
 
 
+def test_nobody_else_goes_on_with_a_failed_run(world: World) -> None:
+    item_id, token = world.running(run_id="r1")
+    world.report(item_id, token, Event.FAIL, exit_code=1, failure=EXIT)
+    with pytest.raises(Forbidden, match="only the agent that had the run"):
+        again(world, world.item(item_id), replace(world.ann, user=UserName("carl")))
+
+
 def test_what_was_never_leased_or_has_another_end_does_not_come_again(world: World) -> None:
     item_id, token = world.running(run_id="r1")
     world.report(item_id, token, Event.FINISH, exit_code=0)

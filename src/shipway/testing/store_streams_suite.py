@@ -6,10 +6,20 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 
+from shipway.domain.errors import Exists
 from shipway.domain.ids import UserName
+from shipway.domain.item import Item
 from shipway.domain.run import ConsoleChunk, Run, RunFacts, RunState, StreamLine
-from shipway.service.ports import Store
-from shipway.testing.store_samples import ENTITY, PROJECT, a_digest, a_run, write
+from shipway.service.ports import Store, Tx
+from shipway.testing.store_samples import (
+    ENTITY,
+    PROJECT,
+    a_digest,
+    a_queue,
+    a_run,
+    an_item,
+    write,
+)
 
 FAR = 1 << 40
 
@@ -50,6 +60,25 @@ class TrackedRunSuite:
         write(store, lambda tx: tx.tracked.amend(changed))
         with store.read() as tx:
             assert tx.runs.get(ENTITY, PROJECT, stored.id) == changed
+
+    def test_a_run_goes_on_under_another_item(self, store: Store) -> None:
+        queue = write(store, lambda tx: tx.queues.insert(a_queue(entity=ENTITY)))
+        first = an_item(queue)
+        run = write(store, lambda tx: tx.runs.insert(a_run()))
+        write(store, lambda tx: tx.items.insert(first))
+        second = an_item(queue, 2, run_id=first.run_id)
+        taken = store.write(lambda tx: tx.items.insert(second)).exception(30)
+        assert isinstance(taken, Exists)
+
+        def hand_over(tx: Tx) -> Item:
+            tx.tracked.hand_over(run.seq, second.id)
+            return tx.items.insert(second)
+
+        stored = write(store, hand_over)
+        with store.read() as tx:
+            assert tx.runs.get(ENTITY, PROJECT, run.id) == replace(run, item_id=second.id)
+            assert tx.items.by_run(ENTITY, PROJECT, run.id) == stored
+            assert tx.items.get(first.id) is not None
 
     def test_the_silent_are_those_past_their_deadline(self, store: Store) -> None:
         run = write(store, lambda tx: tx.runs.insert(a_tracked_run()))
