@@ -22,7 +22,7 @@ def again(world: World, item: Item, who: Actor | None = None) -> Item:
 
 def test_a_held_item_goes_back_itself_once(world: World) -> None:
     item_id, token = world.running(run_id="r1")
-    first = again(world, world.item(item_id))
+    first = again(world, world.item(item_id), replace(world.ann, role=Role.AGENT))
     assert (first.id, first.state, first.lost_count) == (item_id, State.PENDING, 1)
     assert again(world, first) == first
     assert not world.report(item_id, token, Event.FINISH, exit_code=0).ok

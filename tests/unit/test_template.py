@@ -45,6 +45,7 @@ def chosen(schema: Mapping[str, Any], *given: Any) -> Any:
         ({"type": "string"}, ""),
         ({"type": "string", "enum": ["a", "b"]}, "b"),
         ({"type": "integer", "enum": [1, 2]}, 2),
+        ({"type": "integer", "minimum": 4, "maximum": 4}, 4),
     ],
 )
 def test_a_value_that_fits_is_taken_as_it_is(schema: dict[str, Any], value: Any) -> None:
@@ -110,7 +111,8 @@ def test_a_variable_that_nobody_declared_is_told_with_those_there_are() -> None:
         ({"v": 1}, 'must be {"schema": {"type": …}} and nothing else, not 1', "v"),
         ({"v": {"type": "string"}}, 'must be {"schema"', "v"),
         ({"v": {"schema": {"type": "string"}, "more": 1}}, "and nothing else", "v"),
-        ({"v": {"schema": {"type": "string", "pattern": "x"}}}, "unknown key 'pattern' (known: ty",
+        ({"v": {"schema": {"type": "string", "pattern": "x"}}},
+         "unknown key 'pattern' (known: type, enum, minimum, maximum, default)",
          "v.schema.pattern"),
         ({"v": {"schema": {}}}, "type must be one of string, integer, number, not None",
          "v.schema.type"),
@@ -146,6 +148,7 @@ def test_a_queue_has_so_many_variables_and_no_more() -> None:
     with pytest.raises(Invalid, match="at most 100 template variables, not 101"):
         read_variables(declared(**schemas))
     schemas.popitem()
+    schemas["x" * NAME_LIMIT] = schemas.pop("v0")
     assert len(read_variables(declared(**schemas))) == VARIABLES_LIMIT
 
 
@@ -153,6 +156,8 @@ def test_an_error_shows_only_so_many_choices() -> None:
     choices = [str(at) for at in range(SHOWN_LIMIT + 1)]
     allowed = read_variables(declared(v={"type": "string", "enum": choices}))["v"].allowed
     assert allowed.endswith("'19', …")
+    allowed = read_variables(declared(v={"type": "string", "enum": choices[:-1]}))["v"].allowed
+    assert allowed.endswith("'18', '19'")
 
 
 def test_every_text_of_a_config_is_filled_and_one_placeholder_takes_the_type() -> None:
@@ -181,13 +186,15 @@ def test_a_filled_in_text_is_not_filled_again() -> None:
 
 def test_a_placeholder_that_no_variable_fills_is_named_with_its_place() -> None:
     config = {"resource_args": {"x": {"env": ["{{a}}", {"b": "-{{ c }}-"}]}}}
-    variables = read_variables(declared(a={"type": "string"}))
+    variables = read_variables(declared(a={"type": "string"}, b={"type": "string"}))
     with pytest.raises(Invalid) as refused:
         check_placeholders(config, variables)
     assert refused.value.message == (
         "config.resource_args.x.env[1].b holds {{c}}, which no template variable fills "
-        "(there are: a): declare 'c' in template_variables"
+        "(there are: a, b): declare 'c' in template_variables"
     )
+    with pytest.raises(Invalid, match=r"\(there are: none\)"):
+        check_placeholders(config, {})
     check_placeholders({"x": "{{a}}"}, variables)
 
 

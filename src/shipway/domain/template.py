@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -158,10 +159,8 @@ def read_text(text: str, variable: Variable) -> Any:
     """Read a value from a command line by a variable's type; `Invalid` where it is none."""
     value: Any = text
     if variable.type is not VariableType.STRING:
-        try:
+        with suppress(ValueError):  # then it stays text, which no number's variable takes
             value = int(text) if variable.type is VariableType.INTEGER else _number(text)
-        except ValueError:
-            raise _refused(variable, text) from None
     if not variable.takes(value):
         raise _refused(variable, value)
     return value

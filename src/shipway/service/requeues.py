@@ -6,7 +6,7 @@ from shipway.domain.actor import Actor, Role
 from shipway.domain.errors import Conflict, Forbidden
 from shipway.domain.ids import AgentId
 from shipway.domain.item import HELD, Event, Failure, FailureClass, Item, Stage, State
-from shipway.service.access import WRITERS, require
+from shipway.service.access import AGENTS, require
 from shipway.service.items import Items
 from shipway.service.leases import Leases
 from shipway.service.ports import Tx
@@ -33,7 +33,7 @@ class Requeues:
         One that is still held goes back itself, by the rule for lost leases; one that has failed
         meanwhile gets a successor that goes on with its run. A second call changes nothing.
         """
-        require(actor, WRITERS, "add items")
+        require(actor, AGENTS, "add items")
         item = item_of_run(tx, actor, run)
         if item.state is State.PENDING:
             return item
