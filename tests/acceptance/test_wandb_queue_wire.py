@@ -224,6 +224,15 @@ def test_queues_that_are_not_there_and_ids_that_are_none(server: Running) -> Non
     asked = {**named, "resourceType": "local-container", "resourceConfig": "{}"}
     for bad in (links, "[]", '{"more": 1}', '{"links": [{"url": "https://x.test"}]}'):
         assert ask(admin, PUT, input={**asked, "externalLinks": bad}).status == 400, bad
+    deep = '{"resource_args": ' + '{"a": ' * 500 + "1" + "}" * 501
+    for bad in (deep, '{"resource_args": {"local-container": {"a": NaN}}}'):
+        assert ask(admin, PUT, input={**asked, "resourceConfig": bad}).status == 400
+        config = {"entityName": "ann", "resource": "local-container", "config": bad}
+        assert ask(admin, CONFIG, input=config).status == 400
+        node = base64.b64encode(f'DefaultResourceConfig:["any",{bad},{{}}]'.encode()).decode()
+        made = {**named, "access": "PROJECT", "defaultResourceConfigID": node}
+        assert ask(admin, MAKE, input=made).status == 400
+    assert ask(admin, BY_NAME, input=a_push('{"a": ' * 500 + "1" + "}" * 500)).status == 400
     assert _named(server, "odd") == []
 
 

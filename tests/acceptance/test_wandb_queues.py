@@ -110,13 +110,19 @@ items = {
     "bad": push(entry_point=["python", "nothing.py"]),
     "gone": push(queue_name="idle", template_variables=None),
 }
+words = [sys.executable, "-m", "wandb", "launch", "-j", job, "-q", "default", "-e", entity]
+command = lambda value: subprocess.run(
+    [*words, "-p", "demo", "--set-var", f"n={value}", "-P", "low"], capture_output=True, text=True
+)
+shell = [command(4).returncode, command(9).returncode]
 refusals["run id"] = refusal(lambda: push(run_id="chosen"))
 first = {name: item.state for name, item in items.items()}
 items["gone"].delete()
 with ThreadPoolExecutor(3) as pool:
     runs = dict(zip(items, pool.map(lambda item: item.wait_until_finished(), items.values())))
 say(
-    entity=entity, refusals=refusals, first=first, ids={n: item.id for n, item in items.items()},
+    entity=entity, refusals=refusals, shell=shell, first=first,
+    ids={name: item.id for name, item in items.items()},
     states={name: item.state for name, item in items.items()},
     runs={
         name: {
@@ -214,4 +220,8 @@ def test_what_the_client_launches_ends_its_waits(shipway: tuple[Embedded, WandbC
     assert "run id 'chosen' is used already" in refusals["run id"]
     # the client shows no reason of these: of a queue that is not there, and with a priority
     assert refusals["queue"] == refusals["hidden"] == "Error adding run to queue"
-    assert {item["id"] for item in kept} == {ids["good"], ids["bad"]}
+    assert said["shell"] == [0, 1]
+    (by_shell,) = [item for item in kept if item["id"] not in ids.values()]
+    assert by_shell["priority"] == "low"
+    assert by_shell["spec"]["template_variables"] == {"n": 4}
+    assert {item["id"] for item in kept} == {ids["good"], ids["bad"], by_shell["id"]}

@@ -38,6 +38,8 @@ from shipway.domain.git_address import (
 )
 from shipway.domain.json_value import merge, overlay, plain
 from shipway.domain.macros import MACROS, fill
+from shipway.domain.template import VariableType, choose_values, fixed, read_variables, templated
+from shipway.domain.template import fill as fill_template
 from shipway.sources.tree_writer import TreeWriter
 
 SECRET = "hunter2"
@@ -134,6 +136,43 @@ def test_macros_are_filled_once_and_from_the_facts_only(
     assert run_id == ((facts["run_id"] or "") if "run_id" in facts else "${run_id}")
     known = (facts["author"] or "") if "author" in facts else "${author}"
     assert author == f"a{known}{known}b"  # also where a fact's own text looks like a macro
+
+
+NICE = st.sampled_from(("a", "b"))
+SCHEMAS = st.fixed_dictionaries(
+    {"type": st.sampled_from([*VariableType, "boolean"])},
+    optional={
+        "enum": st.lists(LEAVES, max_size=3), "minimum": LEAVES, "maximum": LEAVES,
+        "default": LEAVES,
+    },
+)  # fmt: skip
+
+
+@given(
+    st.dictionaries(NICE, st.fixed_dictionaries({"schema": SCHEMAS}) | VALUES, max_size=2),
+    st.dictionaries(NICE, LEAVES),
+)
+def test_a_value_that_is_chosen_is_one_that_is_allowed(
+    declared: dict[str, Any], given_values: dict[str, Any]
+) -> None:
+    with suppress(Invalid):
+        variables = read_variables(declared)
+        chosen = choose_values(variables, given_values, queue="q")
+        assert chosen.keys() == declared.keys()
+        assert all(variables[name].takes(value) for name, value in chosen.items())
+
+
+@given(DICTS, st.text(max_size=4), st.integers())
+def test_a_config_is_filled_where_it_says_so_and_nowhere_else(
+    config: dict[str, Any], text: str, number: int
+) -> None:
+    assume("{{" not in json.dumps([config, text]))
+    assert fill_template(config, {"a": text}) == fixed(config) == config
+    assert templated(config, ["a"]) == {}
+    layers = {**config, "z": "{{a}}", "y": [text + "-{{b}}"]}
+    filled = fill_template(layers, {"a": number, "b": number})
+    assert filled == {**config, "z": number, "y": [f"{text}-{number}"]}
+    assert templated(layers, ["b"]) == {"y": [text + "-{{b}}"]}
 
 
 @given(PATHS)

@@ -36,6 +36,7 @@ FIELDS = {
     "submitted_by": "submitted by",
     "priority": "priority",
     "resource": "resource",
+    "spec.template_variables": "template variables",
     "attempt": "attempt",
     "exit_code": "exit code",
     "error.stage": "failed at",

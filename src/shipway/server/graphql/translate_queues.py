@@ -9,6 +9,7 @@ from typing import Any
 
 from shipway.domain.errors import Invalid
 from shipway.domain.item import Item, State
+from shipway.domain.json_value import plain_mapping
 from shipway.domain.queue import ANY_RESOURCE, Queue
 from shipway.domain.run import state_of
 from shipway.server.graphql import ids
@@ -97,7 +98,11 @@ def read_config_id(node: str) -> ResourceConfig | int:
     if isinstance(value, list) and len(value) == 3:
         resource, config, variables = value
         if isinstance(resource, str) and isinstance(config, dict) and isinstance(variables, dict):
-            return ResourceConfig(resource=resource, config=config, template_variables=variables)
+            return ResourceConfig(
+                resource=resource,
+                config=plain_mapping(config, "config"),
+                template_variables=plain_mapping(variables, "templateVariables"),
+            )
     raise Invalid(f"{node[:80]!r} is no id of a config", field="defaultResourceConfigID")
 
 
@@ -162,7 +167,7 @@ def object_in(given: Mapping[str, Any], field: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise Invalid(f"{field} must be a JSON object", field=field, value=text)
-    return value
+    return plain_mapping(value, field)  # a text within a body may be nested deeper than a body
 
 
 def _links(value: Mapping[str, Any]) -> dict[str, Any]:
