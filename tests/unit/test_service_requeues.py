@@ -50,6 +50,18 @@ def test_a_failed_item_has_a_successor_that_goes_on_with_its_run(world: World) -
         world.add(run_id="r1")
 
 
+def test_a_run_whose_agent_was_lost_goes_on_as_well(world: World) -> None:
+    default = world.do(lambda tx: world.service.queues.named(tx, world.ann, "default"))
+    soon = {"lost_after_s": 30}
+    world.do(lambda tx: world.service.queues.update(tx, world.ann, default, soon))
+    item_id, _ = world.running(run_id="r1")
+    world.pass_time(60_000)
+    lost = world.item(item_id)
+    assert lost.failure is not None
+    assert lost.failure.failure_class is FailureClass.LOST
+    assert again(world, lost).state is State.PENDING
+
+
 def test_only_the_agent_that_had_it_may(world: World) -> None:
     item_id, _ = world.running(run_id="r1")
     item, carl = world.item(item_id), replace(world.ann, user=UserName("carl"))

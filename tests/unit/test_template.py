@@ -46,6 +46,7 @@ def chosen(schema: Mapping[str, Any], *given: Any) -> Any:
         ({"type": "string", "enum": ["a", "b"]}, "b"),
         ({"type": "integer", "enum": [1, 2]}, 2),
         ({"type": "integer", "minimum": 4, "maximum": 4}, 4),
+        ({"type": "string", "enum": ["x"] * CHOICES_LIMIT}, "x"),
     ],
 )
 def test_a_value_that_fits_is_taken_as_it_is(schema: dict[str, Any], value: Any) -> None:
