@@ -96,7 +96,7 @@ class StoreMachine(RuleBasedStateMachine):
             submitted_by=user, idempotency_key=key, body_hash=key,
         )  # fmt: skip
         if repeats_run and self.items:
-            item = replace(item, run_id=next(iter(self.items.values())).run_id)
+            item = item._replace(run_id=next(iter(self.items.values())).run_id)
         is_known = any(key is not None and known.idempotency_key == key for known in self._all())
         is_used = any(known.run_id == item.run_id for known in self._all())
         if is_known or is_used:
@@ -111,7 +111,7 @@ class StoreMachine(RuleBasedStateMachine):
             return stored
 
         stored = write(self.store, work)
-        assert stored == replace(item, seq=stored.seq)
+        assert stored == item._replace(seq=stored.seq)
         assert all(stored.seq > known.seq for known in self._all())
         self.items[stored.id] = stored
         self.events.append((stored.id, "enqueue"))
@@ -160,7 +160,7 @@ class StoreMachine(RuleBasedStateMachine):
         to = after(before, event)
         assert to is not None
         move = replace(
-            a_move(replace(item, state=before), event), items={item.id: token}, now=self.now,
+            a_move(item._replace(state=before), event), items={item.id: token}, now=self.now,
             lost=lost, retries=1 - lost, lease_now=self.now,
         )  # fmt: skip
         moved = write(self.store, lambda tx: tx.leases.move(move))
@@ -184,8 +184,8 @@ class StoreMachine(RuleBasedStateMachine):
         if item.state in TERMINAL or item.stop_requested_at is not None:
             assert asked is None
             return
-        assert asked == replace(
-            item, stop_requested_at=7, stop_requested_by="ada", stop_grace_s=1.5
+        assert asked == item._replace(
+            stop_requested_at=7, stop_requested_by="ada", stop_grace_s=1.5
         )
         self._put(asked)
 
@@ -197,8 +197,8 @@ class StoreMachine(RuleBasedStateMachine):
         changed = write(
             self.store, lambda tx: tx.items.amend(item.id, rank=rank, deleted_at=deleted_at)
         )
-        expected = item if item.state in TERMINAL else replace(item, rank=rank)
-        assert changed == replace(expected, deleted_at=item.deleted_at or deleted_at)
+        expected = item if item.state in TERMINAL else item._replace(rank=rank)
+        assert changed == expected._replace(deleted_at=item.deleted_at or deleted_at)
         self._put(changed)
 
     @rule(data=st.data(), is_stale=st.booleans())
@@ -210,7 +210,7 @@ class StoreMachine(RuleBasedStateMachine):
             asked[self._draw(data).id] = data.draw(st.sampled_from(self.old_tokens))
         renewed = write(self.store, lambda tx: tx.leases.renew(asked, lease_now=self.now))
         expected = [
-            replace(item, lease_deadline=self.now + item.lease_term)
+            item._replace(lease_deadline=self.now + item.lease_term)
             for item in self._all()
             if item.lease_token is not None and asked.get(item.id) == item.lease_token
         ]
@@ -225,7 +225,7 @@ class StoreMachine(RuleBasedStateMachine):
         held = [item for item in self._all() if item.lease_token is not None]
         assert count == len(held)
         for item in held:
-            self._put(replace(item, lease_deadline=self.now + item.lease_term))
+            self._put(item._replace(lease_deadline=self.now + item.lease_term))
 
     @precondition(lambda self: self.items)
     @rule(data=st.data(), lock=st.integers(1, 2))
@@ -236,7 +236,7 @@ class StoreMachine(RuleBasedStateMachine):
         if token != item.lease_token:
             assert pinned is None
             return
-        assert pinned == replace(item, lock_digest=item.lock_digest or a_digest(lock))
+        assert pinned == item._replace(lock_digest=item.lock_digest or a_digest(lock))
         self._put(pinned)
 
     @rule(place=st.integers(0, 1), is_paused=st.booleans())
@@ -275,7 +275,7 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def ended_items_are_as_they_ended(self) -> None:
         for id, item in self.ended.items():
-            assert replace(self.items[id], deleted_at=item.deleted_at) == item
+            assert self.items[id]._replace(deleted_at=item.deleted_at) == item
 
     def _expected_leases(self, query: LeaseQuery, queues: list[Queue]) -> list[Item]:
         chosen: list[Item] = []
@@ -293,8 +293,7 @@ class StoreMachine(RuleBasedStateMachine):
             ]
             chosen += sorted(fitting, key=lambda item: (item.rank, item.seq))
         return [
-            replace(
-                item,
+            item._replace(
                 state=State.LEASED,
                 attempt=item.attempt + 1,
                 lease_token=token,
@@ -307,18 +306,17 @@ class StoreMachine(RuleBasedStateMachine):
         ]
 
     def _expected_move(self, item: Item, move: Move) -> Item:
-        item = replace(
-            item, state=move.after, lost_count=item.lost_count + move.lost,
+        item = item._replace(state=move.after, lost_count=item.lost_count + move.lost,
             retry_count=item.retry_count + move.retries,
         )  # fmt: skip
         if move.event is Event.START:
-            return replace(
-                item, started_at=move.now, lease_deadline=move.lease_now + TERM, lease_term=TERM
+            return item._replace(
+                started_at=move.now, lease_deadline=move.lease_now + TERM, lease_term=TERM
             )
-        item = replace(item, lease_token=None, lease_agent=None, lease_deadline=None, lease_term=0)
+        item = item._replace(lease_token=None, lease_agent=None, lease_deadline=None, lease_term=0)
         if move.event is Event.REQUEUE:
-            return replace(item, leased_at=None, started_at=None, handle=None)
-        return replace(item, ended_at=move.now)
+            return item._replace(leased_at=None, started_at=None, handle=None)
+        return item._replace(ended_at=move.now)
 
     def _all(self) -> list[Item]:
         return list(self.items.values())

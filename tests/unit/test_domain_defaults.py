@@ -24,6 +24,7 @@ from shipway.domain.ids import (
     new_key_id,
     new_run_id,
     new_token,
+    new_tokens,
     split_key,
 )
 from shipway.domain.item import Event, Failure, FailureClass, Item, ItemFilter, Stage, State
@@ -128,6 +129,8 @@ def test_ids_have_their_lengths_and_begin_as_they_should() -> None:
     assert ids == sorted(ids)
     assert {len(one) for one in ids} == {26}
     assert len(new_token(chance)) == 24
+    tokens = new_tokens(3, chance)
+    assert [len(token) for token in tokens] == [24] * len(set(tokens)) == [24] * 3
     assert len(new_run_id(chance)) == 8
     assert len(new_key_id(chance)) == 10
     agent = new_agent_id(chance)
@@ -153,6 +156,7 @@ def test_the_largest_numbers_fit_into_their_ids() -> None:
     assert new_item_id(1, high) == "0000000001" + "z" * 16
     assert new_agent_id(high) == "agent-" + "z" * 12
     assert new_token(high) == "z" * 24
+    assert new_tokens(2, high) == ("z" * 24, "z" * 24)
     assert new_key_id(high) == "z" * 10
     assert new_key("a", high) == "sw_a-" + "z" * 40
     assert new_run_id(high) == "s27to3cv"

@@ -25,7 +25,7 @@ def an_item(**changes: Any) -> Item:
         submitted_by=UserName("ann"), sweep_id=None, priority=2, rank=2, resource="local-process",
         spec="{}", state=State.PENDING, created_at=NOW,
     )  # fmt: skip
-    return replace(base, **changes)
+    return base._replace(**changes)
 
 
 def a_queue(**changes: Any) -> Queue:
@@ -72,7 +72,7 @@ def test_lost_while_running_fails_unless_the_queue_retries() -> None:
     assert failed.failure.failure_class is FailureClass.LOST
     retried = after_loss(item, a_queue(on_lost=OnLost.RETRY, on_lost_retries=1), why="x")
     assert (retried.event, retried.retries) == (Event.REQUEUE, 1)
-    again = replace(item, retry_count=1, attempt=2)
+    again = item._replace(retry_count=1, attempt=2)
     last = after_loss(again, a_queue(on_lost=OnLost.RETRY, on_lost_retries=1), why="x")
     assert last.event is Event.GIVE_UP
 

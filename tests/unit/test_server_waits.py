@@ -116,7 +116,7 @@ def test_one_poll_of_each_group_is_woken_in_turn() -> None:
 def an_event(name: str, item: str = "i", queue: int = 1) -> ItemEvent:
     return ItemEvent(
         seq=0, item_id=ItemId(item), queue_id=QueueId(queue), event=name, state=State.PENDING,
-        attempt=0, actor="ann", at=1,
+        attempt=0, actor="ann", at=1, data={},
     )  # fmt: skip
 
 

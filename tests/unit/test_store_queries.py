@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shipway.domain.errors import Invalid
+from shipway.domain.item import Item
 from shipway.store.file_system import check_is_local, mount_of
 from shipway.store.queries import parse, postgres_queries, sqlite_queries, to_psycopg
 from shipway.store.rows import check_text, to_json
@@ -22,6 +23,13 @@ def test_overridden_statements_take_the_same_parameters() -> None:
     for name, text in shared.items():
         expected = set(re.findall(r"(?<!:):([a-z_]+)", text))
         assert set(re.findall(r"%\(([a-z_]+)\)s", own[name])) == expected, name
+
+
+def test_an_items_columns_are_its_fields_in_their_order() -> None:
+    for queries in (sqlite_queries(), postgres_queries()):
+        for name in ("item", "lease_items"):
+            columns = re.split(r"RETURNING|SELECT", queries[name])[-1].partition("FROM")[0]
+            assert [column.strip() for column in columns.split(",")] == list(Item._fields)
 
 
 def test_only_two_statements_move_items() -> None:

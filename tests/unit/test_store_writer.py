@@ -88,7 +88,7 @@ def a_writer(database: FakeDatabase, **arguments: Any) -> Writer:
 def an_event() -> ItemEvent:
     return ItemEvent(
         seq=0, item_id=ItemId("i"), queue_id=QueueId(1), event="enqueue", state=State.PENDING,
-        attempt=0, actor="ada", at=1,
+        attempt=0, actor="ada", at=1, data={},
     )  # fmt: skip
 
 

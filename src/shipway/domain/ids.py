@@ -49,6 +49,13 @@ def new_token(random: Random) -> Token:
     return Token(_encode32(random.getrandbits(120), 24))
 
 
+def new_tokens(count: int, random: Random) -> tuple[Token, ...]:
+    """Make the tokens of many leases: chance is asked once, which costs most."""
+    bits = random.getrandbits(120 * count).to_bytes(15 * count, "big")
+    parts = (bits[at : at + 15] for at in range(0, len(bits), 15))
+    return tuple(Token(_encode32(int.from_bytes(part, "big"), 24)) for part in parts)
+
+
 def new_key(key_id: str, random: Random) -> str:
     """Make a key: `sw_<id>-` and 40 characters of 200 random bits."""
     return f"sw_{key_id}-{_encode32(random.getrandbits(200), KEY_SECRET_LENGTH)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from shipway.domain.ids import AgentId, ItemId, QueueId, Token, UserName
 from shipway.domain.item import Event, Failure, State
@@ -55,8 +56,7 @@ class HeldAsk:
     grace_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """What a move answers for an item: enough for its event, and far less than the item."""
 
     id: ItemId

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from shipway.domain.actor import Actor, Role
 from shipway.domain.agent import Agent, AgentState, RunAs
 from shipway.domain.errors import Code, LeaseLost, NotFound
-from shipway.domain.ids import AgentId, Digest, ItemId, Random, Token, new_token
+from shipway.domain.ids import AgentId, Digest, ItemId, Random, Token, new_tokens
 from shipway.domain.item import Event, FailureClass, Item, ItemEvent, Note, State, after
 from shipway.domain.launch_spec import encode_canonical
 from shipway.domain.lease import LeaseQuery, Move, Moved
@@ -57,8 +57,7 @@ class LeaseAsk:
     reports: Sequence[Report] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(NamedTuple):
     """A lease, as its agent gets it."""
 
     item: Item
@@ -223,7 +222,7 @@ class Leases:
             limit=limit,
             starts=0 if starts is None else starts.limit,
             sources=() if starts is None else tuple(map(encode_canonical, starts.sources)),
-            tokens=tuple(new_token(self._random) for _ in range(limit)),
+            tokens=new_tokens(limit, self._random),
             deadline=self._lease_time.now() + UNSTARTED_TERM_MS,
             term=UNSTARTED_TERM_MS,
             now=now,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from shipway.domain.errors import Code
 from shipway.domain.ids import ItemId, Token
@@ -15,8 +16,7 @@ from shipway.domain.lease import Moved
 PLAIN = {Event.START: State.LEASED, Event.FINISH: State.RUNNING, Event.FAIL: State.RUNNING}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(NamedTuple):
     """What an agent says became of a lease."""
 
     item: ItemId
@@ -25,12 +25,11 @@ class Report:
     handle: str | None = None
     exit_code: int | None = None
     failure: Failure | None = None
-    log_sizes: Mapping[str, int] = field(default_factory=dict)
+    log_sizes: Mapping[str, int] = MappingProxyType({})
     at: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportResult:
+class ReportResult(NamedTuple):
     """What the server made of a report; a start that is not ok must not start anything."""
 
     item: ItemId

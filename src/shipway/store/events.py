@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shipway.domain.ids import ItemId
 from shipway.domain.item import ItemEvent
-from shipway.store.rows import check_text, numbered, to_event, to_json
+from shipway.store.rows import check_text, to_event, to_json
 from shipway.store.session import Session
 
 
@@ -18,10 +18,13 @@ class Events:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._new: list[tuple[ItemEvent, str]] = []
+        self._checked = ""  # the actor of the event before: one call has many by the same
 
     def append(self, event: ItemEvent) -> None:
         """Add an event; it is published to subscribers after the commit."""
-        check_text(actor=event.actor, event=event.event)
+        if event.actor is not self._checked:
+            check_text(actor=event.actor)
+            self._checked = event.actor
         self._new.append((event, to_json(event.data)))
 
     def of_item(self, item_id: ItemId, *, after_seq: int = 0) -> list[ItemEvent]:
@@ -78,6 +81,8 @@ class Events:
                 for seq, (event, data) in enumerate(self._new, first)
             ],
         )
-        stored = [numbered(event, seq) for seq, (event, _) in enumerate(self._new, first)]
+        stored = [
+            ItemEvent._make((seq, *event[1:])) for seq, (event, _) in enumerate(self._new, first)
+        ]
         self._new.clear()
         return stored

@@ -58,7 +58,7 @@ class Items:
         )
         if row is None:
             raise self._conflict(item)
-        return _stored(item, row[0])
+        return item._replace(seq=row[0])
 
     def get(self, item_id: ItemId) -> Item | None:
         """Return the item, tombstones too."""
@@ -141,31 +141,3 @@ class Items:
 
 def _maybe(row: Row | None) -> Item | None:
     return None if row is None else to_item(row)
-
-
-def _stored(item: Item, seq: int) -> Item:
-    """Return the new item with its seq; `replace` would cost more than the insert."""
-    return Item(
-        seq=seq,
-        id=item.id,
-        queue_id=item.queue_id,
-        queue=item.queue,
-        project_queue=item.project_queue,
-        entity=item.entity,
-        project=item.project,
-        run_id=item.run_id,
-        name=item.name,
-        author=item.author,
-        submitted_by=item.submitted_by,
-        sweep_id=item.sweep_id,
-        priority=item.priority,
-        rank=item.rank,
-        resource=item.resource,
-        spec=item.spec,
-        state=item.state,
-        created_at=item.created_at,
-        lock_digest=item.lock_digest,
-        retry_of=item.retry_of,
-        idempotency_key=item.idempotency_key,
-        body_hash=item.body_hash,
-    )

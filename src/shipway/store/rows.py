@@ -18,6 +18,7 @@ from shipway.domain.run import Run, RunFacts, RunFile, RunState
 from shipway.store.session import Row
 
 _STATES = {state.value: state for state in State}  # a dict lookup costs a tenth of State(...)
+_STATE, _FAILURE = Item._fields.index("state"), Item._fields.index("failure")
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -60,84 +61,19 @@ def to_moved(row: Row) -> Moved:
 
 def to_item(row: Row) -> Item:
     """Build an item from the columns of fragment `item`."""
-    (
-        seq, id, queue_id, queue, project_queue, entity, project, run_id, name, author,
-        submitted_by, sweep_id, priority, rank, resource, spec, state, created_at, attempt,
-        lost_count, retry_count, lease_token, lease_agent, lease_deadline, lease_term,
-        lock_digest, handle, stop_requested_at, stop_requested_by, stop_grace_s, deleted_at,
-        leased_at, started_at, ended_at, exit_code, failure, retry_of, idempotency_key, body_hash,
-    ) = row  # fmt: skip
-    return Item(
-        seq=seq,
-        id=id,
-        queue_id=queue_id,
-        queue=queue,
-        project_queue=project_queue,
-        entity=entity,
-        project=project,
-        run_id=run_id,
-        name=name,
-        author=author,
-        submitted_by=submitted_by,
-        sweep_id=sweep_id,
-        priority=priority,
-        rank=rank,
-        resource=resource,
-        spec=spec,
-        state=_STATES[state],
-        created_at=created_at,
-        attempt=attempt,
-        lost_count=lost_count,
-        retry_count=retry_count,
-        lease_token=lease_token,
-        lease_agent=lease_agent,
-        lease_deadline=lease_deadline,
-        lease_term=lease_term,
-        lock_digest=lock_digest,
-        handle=handle,
-        stop_requested_at=stop_requested_at,
-        stop_requested_by=stop_requested_by,
-        stop_grace_s=stop_grace_s,
-        deleted_at=deleted_at,
-        leased_at=leased_at,
-        started_at=started_at,
-        ended_at=ended_at,
-        exit_code=exit_code,
-        failure=None if failure is None else Failure.from_json(json.loads(failure)),
-        retry_of=retry_of,
-        idempotency_key=idempotency_key,
-        body_hash=body_hash,
-    )
+    failure = row[_FAILURE]
+    if failure is not None:
+        failure = Failure.from_json(json.loads(failure))
+    state = _STATES[row[_STATE]]
+    between, rest = row[_STATE + 1 : _FAILURE], row[_FAILURE + 1 :]
+    return Item._make((*row[:_STATE], state, *between, failure, *rest))
 
 
 def to_event(row: Row) -> ItemEvent:
     """Build an event from the columns of fragment `event`."""
     seq, item_id, queue_id, event, state, attempt, actor, at, data = row
     return ItemEvent(
-        seq=seq,
-        item_id=item_id,
-        queue_id=queue_id,
-        event=event,
-        state=_STATES[state],
-        attempt=attempt,
-        actor=actor,
-        at=at,
-        data=_object(data),
-    )
-
-
-def numbered(event: ItemEvent, seq: int) -> ItemEvent:
-    """Return the event with its place in the order of commits."""
-    return ItemEvent(
-        seq=seq,
-        item_id=event.item_id,
-        queue_id=event.queue_id,
-        event=event.event,
-        state=event.state,
-        attempt=event.attempt,
-        actor=event.actor,
-        at=event.at,
-        data=event.data,
+        seq, item_id, queue_id, event, _STATES[state], attempt, actor, at, _object(data)
     )
 
 

@@ -59,7 +59,7 @@ def an_item(queue: Queue, number: int = 1, **changes: Any) -> Item:
         state=State.PENDING,
         created_at=1_000 + number,
     )
-    return replace(item, **changes)
+    return item._replace(**changes)
 
 
 def add(tx: Tx, item: Item) -> Item:
@@ -81,8 +81,9 @@ def an_event(item: Item, event: str = "enqueue", **changes: Any) -> ItemEvent:
         attempt=item.attempt,
         actor="ada",
         at=2_000,
+        data={},
     )
-    return replace(made, **changes)
+    return made._replace(**changes)
 
 
 def a_lease_query(queue: Queue, *, limit: int = 1, first: int = 1, **changes: Any) -> LeaseQuery:

@@ -57,7 +57,7 @@ class ItemSuite:
         )  # fmt: skip
         stored = write(store, lambda tx: add(tx, item))
         assert stored.seq > 0
-        assert stored == replace(item, seq=stored.seq)
+        assert stored == item._replace(seq=stored.seq)
         with store.read() as tx:
             assert tx.items.get(item.id) == stored
             assert tx.items.by_key(ENTITY.upper(), "k") == stored
@@ -71,7 +71,7 @@ class ItemSuite:
         again = an_item(queue, 2, run_id=item.run_id, project=PROJECT.upper())
         refused = error(store, lambda tx: add(tx, again))
         assert (refused.code, refused.details["field"]) == (Code.EXISTS, "run_id")
-        other = replace(again, project="other")
+        other = again._replace(project="other")
         assert write(store, lambda tx: add(tx, other)).seq > item.seq
 
     def test_an_idempotency_key_is_used_once_by_an_entity(self, store: Store) -> None:
@@ -80,7 +80,7 @@ class ItemSuite:
         write(store, lambda tx: tx.items.insert(first))
         again = an_item(queue, 2, idempotency_key="k", body_hash="h")
         assert isinstance(caught(store, lambda tx: tx.items.insert(again)), Exists)
-        write(store, lambda tx: tx.items.insert(replace(again, entity="bob")))
+        write(store, lambda tx: tx.items.insert(again._replace(entity="bob")))
 
     def test_a_refused_insert_leaves_the_transaction_usable(self, store: Store) -> None:
         queue, (item,) = filled(store, 1)
@@ -143,10 +143,10 @@ class ItemSuite:
     def test_only_order_and_tombstone_are_amended(self, store: Store) -> None:
         _, (item,) = filled(store, 1)
         changed = write(store, lambda tx: tx.items.amend(item.id, priority=0, rank=0))
-        assert changed == replace(item, priority=0, rank=0)
+        assert changed == item._replace(priority=0, rank=0)
         gone = write(store, lambda tx: tx.items.amend(item.id, deleted_at=5))
         again = write(store, lambda tx: tx.items.amend(item.id, deleted_at=6))
-        assert gone == again == replace(item, priority=0, rank=0, deleted_at=5)
+        assert gone == again == item._replace(priority=0, rank=0, deleted_at=5)
         assert write(store, lambda tx: tx.items.amend(ItemId("unknown"), rank=1)) is None
 
     def test_those_ahead_are_counted_by_rank_and_arrival(self, store: Store) -> None:
@@ -246,7 +246,7 @@ class LeaseSuite:
             move(store, item, Event.START)
         tokens = {item.id: item.lease_token for item in leased}
         tokens |= {leased[1].id: Token("t3"), items[3].id: Token("t1"), ItemId("x"): Token("t1")}
-        ends = replace(a_move(replace(leased[0], state=State.RUNNING), Event.FINISH), items=tokens)
+        ends = replace(a_move(leased[0]._replace(state=State.RUNNING), Event.FINISH), items=tokens)
         ends = replace(ends, handles={item.id: f"h{item.seq}" for item in leased[:2]})
         moved = write(store, lambda tx: tx.leases.move(ends))
         assert [(key, one.id, one.state) for key, one in moved.items()] == [
@@ -315,7 +315,7 @@ class LeaseSuite:
             def attack(tx: Tx, before: Item = started, end: Item = ended) -> None:
                 for again in (Event.FINISH, Event.FAIL, Event.STOP, Event.REQUEUE, Event.GIVE_UP):
                     assert tx.leases.move(a_move(before, again)) == {}
-                waiting = replace(end, state=State.PENDING)
+                waiting = end._replace(state=State.PENDING)
                 assert tx.leases.move(a_move(waiting, Event.STOP)) == {}
                 assert tx.items.request_stop(end.id, by="a", grace_s=1, now=1) is None
                 assert tx.items.amend(end.id, priority=0, rank=0) == end
@@ -362,7 +362,7 @@ class LeaseSuite:
         token = Token("t1")
         pinned = write(store, lambda tx: tx.leases.pin(item.id, token, a_digest(1)))
         again = write(store, lambda tx: tx.leases.pin(item.id, token, a_digest(2)))
-        assert pinned == again == replace(item, lock_digest=a_digest(1))
+        assert pinned == again == item._replace(lock_digest=a_digest(1))
         with store.read() as tx:
             assert tx.leases.held(item.id, token) == pinned
 
@@ -410,7 +410,7 @@ class EventSuite:
             first, last = tx.events.of_item(one.id)
             assert first.data == {"loss": float("inf"), "text": "\0\ud800"}
             assert tx.events.of_item(one.id, after_seq=first.seq) == [last]
-            assert replace(last, seq=0) == an_event(one, "lease")
+            assert last._replace(seq=0) == an_event(one, "lease")
 
     def test_subscribers_get_the_events_of_a_commit_after_it(self, store: Store) -> None:
         _, (item,) = filled(store, 1)

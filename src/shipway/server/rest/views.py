@@ -19,6 +19,8 @@ from shipway.server.errors import error_json
 from shipway.service.queues import QueueView
 from shipway.service.runs import RunView
 
+_PRIORITIES = {priority.value: priority.name.lower() for priority in Priority}
+
 
 def item_view(item: Item, base_url: str) -> dict[str, Any]:
     """Return an item; its spec stands as it was stored."""
@@ -35,7 +37,7 @@ def item_view(item: Item, base_url: str) -> dict[str, Any]:
         "author": item.author,
         "submitted_by": item.submitted_by,
         "sweep_id": item.sweep_id,
-        "priority": Priority(item.priority).name.lower(),
+        "priority": _PRIORITIES[item.priority],
         "state": item.state.value,
         "attempt": item.attempt,
         "resource": item.resource,
