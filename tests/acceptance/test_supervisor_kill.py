@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shipway.domain.attempt import Cause, Phase
-from shipway.domain.spool import Note, NoteKind
+from shipway.domain.spool import META, Note, NoteKind
 from shipway.plugins.errors import TemporaryError
 from shipway.plugins.runner import RunStatus
 from shipway.runners import local_process
@@ -118,6 +118,30 @@ def test_order_never_taken_may_be_given_again(stage: Stage) -> None:
     assert stage.runner.start(request) == handle
     stage.ended(handle)
     assert stage.output(handle) == b"once\n"
+
+
+def test_an_order_that_its_agent_knew_of_is_withdrawn_before_a_slot_reads_it(stage: Stage) -> None:
+    """Slots are frozen with the order unread, the agent dies twice; the slots wake too late."""
+    stage.open()
+    stage.until(lambda: len(stage.runner._seats._idle) == stage.slots)
+    stage.until(lambda: len(stage.supervisors()) == 1 + stage.slots + 1)  # and the renewer
+    slots = [pid for pid in stage.supervisors() if pid != stage.guardian()]
+    for pid in slots:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        handle = stage.start(*SHELL, "echo twice")
+        for _ in range(2):
+            abandon(stage)
+            (status,) = stage.open(handle)
+            assert status.ending is not None
+            assert status.ending.cause is Cause.WITHDRAWN
+        stage.runner.forget(handle)
+    finally:
+        for pid in slots:
+            os.kill(pid, signal.SIGCONT)
+    stage.until(lambda: len(stage.runner._seats._idle) == stage.slots)  # all orders were read
+    left = [path.name for path in (stage.root / "attempts" / handle).iterdir()]
+    assert left == [META], "it began"
 
 
 def abandon(stage: Stage) -> None:

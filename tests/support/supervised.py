@@ -39,8 +39,8 @@ class Stage:
         self.count = 0
         (root / "key").write_text("sw_test")
 
-    def open(self) -> list[RunStatus]:
-        """Open the runner, or a new one after a close."""
+    def open(self, *given: str) -> list[RunStatus]:
+        """Open the runner, or a new one after a close; its agent knows of these handles."""
         self.runner = LocalProcessRunner()
         return self.runner.open(
             RunnerContext(
@@ -51,6 +51,7 @@ class Stage:
                 base_url=self.base_url,
                 key_file=self.root / "key",
                 notify=self.see,
+                given=frozenset(given),
             )
         )
 

@@ -191,6 +191,13 @@ def test_a_program_that_its_runner_forgot_is_lost_and_not_started_twice() -> Non
     assert missed[0].ending.cause is Cause.SUPERVISOR
 
 
+def test_a_program_that_its_runner_withdrew_is_given_back() -> None:
+    ending = Ending(cause=Cause.WITHDRAWN)
+    status = a_status("a", ending=ending)
+    _, missed = settled([kept(a_lease(), has_passed=True, handle="h-a")], [status])
+    assert [one.ending for one in missed] == [ending]
+
+
 def test_a_program_without_a_journal_is_adopted_by_its_token() -> None:
     state, _ = settled([], [a_status("x")])
     attempt = state.attempts["x.1"]

@@ -333,6 +333,20 @@ def test_several_steps_at_once_are_the_same_as_one_after_the_other() -> None:
     assert start == State(slots=1)
 
 
+@pytest.mark.parametrize(("is_stopped", "event"), [(False, Event.REQUEUE), (True, Event.STOP)])
+def test_what_its_runner_withdrew_is_given_back_uncounted(
+    is_stopped: bool,
+    event: Event,
+) -> None:
+    agent, lease = Agent(), a_lease()
+    agent.reach(lease, Progress.RUNNING)
+    if is_stopped:
+        agent.hear(on.StopAsked(at=agent.now, item=lease.item, token=lease.token, grace_s=1.0))
+    agent.end(lease, cause=Cause.WITHDRAWN, exit_code=None)
+    sent = only(do.Send, agent.hear(on.Drained(at=agent.now, key=lease.key, log_sizes={})))
+    assert (sent.report.event, sent.report.failure) == (event, None)
+
+
 @pytest.mark.parametrize(
     ("ending", "failure_class"),
     [

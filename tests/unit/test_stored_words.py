@@ -38,7 +38,7 @@ TEXTS: dict[type[Enum], str] = {
     RunAs: "self shared",
     LogName: "program build records",
     Phase: "starting running ended",
-    Cause: "exit signal oom oom_probable stop time_limit lease supervisor not_started",
+    Cause: "exit signal oom oom_probable stop time_limit lease supervisor withdrawn not_started",
     Mode: "100644 100755 120000",
     Code: (
         "invalid not_found exists conflict lease_lost offset key_reused unauthenticated forbidden "

@@ -105,6 +105,9 @@ def _run(options: AgentOptions, home: Home, inbox: Inbox, transport: Transport) 
             base_url=options.base_url,
             key_file=home.keep_key(options.key),
             notify=work.notice,
+            given=frozenset(
+                one.handle for one in kept if one.handle and one.lease.resource == name
+            ),
         )
         for name in runners
     }

@@ -25,7 +25,8 @@ def settle(
     """Return the state, and the endings that were missed.
 
     Statuses come with the resource of their runner. Past the gate and unknown to the runner
-    means never started, unless the runner once gave it a handle: then it is lost.
+    means never started, unless the runner once gave it a handle: then it is lost, but for a runner
+    that says that it withdrew the order.
     """
     by_key = {f"{status.item}.{status.attempt}": status for _, status in statuses}
     resources = {f"{status.item}.{status.attempt}": resource for resource, status in statuses}

@@ -49,8 +49,9 @@ def verdict(attempt: Attempt, *, log_sizes: Mapping[str, int], log_tail: Sequenc
 
 
 def failure_of(lease: Lease, ending: Ending) -> Failure | None:
-    """Return why a program failed, or None for one that exited 0 or was stopped."""
-    if ending.cause is Cause.STOP or (ending.cause is Cause.EXIT and ending.exit_code == 0):
+    """Return why a program failed, or None for one that exited 0, was stopped or never began."""
+    is_ours = ending.cause in {Cause.STOP, Cause.WITHDRAWN}
+    if is_ours or (ending.cause is Cause.EXIT and ending.exit_code == 0):
         return None
     failure_class = _CLASSES.get(ending.cause, FailureClass.EXIT)
     return Failure(
@@ -64,19 +65,15 @@ def failure_of(lease: Lease, ending: Ending) -> Failure | None:
 
 def _judge(attempt: Attempt) -> tuple[Event, int | None, Failure | None]:
     ending = attempt.ending
-    if ending is None:
-        if attempt.stop_grace_s is not None:
-            return Event.STOP, None, None
-        if attempt.is_returned:
-            return Event.REQUEUE, None, attempt.failure
-        assert attempt.failure is not None
-        return Event.FAIL, None, attempt.failure
-    if attempt.stop_grace_s is not None or ending.cause is Cause.STOP:
-        return Event.STOP, ending.exit_code, None
-    failure = failure_of(attempt.lease, ending)
-    if failure is None:
+    if attempt.stop_grace_s is not None or (ending is not None and ending.cause is Cause.STOP):
+        return Event.STOP, None if ending is None else ending.exit_code, None
+    if attempt.is_returned or (ending is not None and ending.cause is Cause.WITHDRAWN):
+        return Event.REQUEUE, None, attempt.failure
+    failure = attempt.failure if ending is None else failure_of(attempt.lease, ending)
+    if ending is not None and failure is None:
         return Event.FINISH, 0, None
-    return Event.FAIL, ending.exit_code, failure
+    assert failure is not None
+    return Event.FAIL, None if ending is None else ending.exit_code, failure
 
 
 def _reason(lease: Lease, ending: Ending) -> str:

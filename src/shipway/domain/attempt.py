@@ -52,6 +52,7 @@ class Cause(StrEnum):
     TIME_LIMIT = "time_limit"  # we, at its run limit
     LEASE = "lease"  # we, because its lease ran out
     SUPERVISOR = "supervisor"  # its supervisor died
+    WITHDRAWN = "withdrawn"  # we, before anything of it began
     NOT_STARTED = "not_started"  # the kernel refused to start it: `reason` says why
 
 

@@ -113,7 +113,10 @@ def split_mark(mark: str) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Which slot took an attempt's order: the text of its `meta`, the same for all of a slot."""
+    """Which slot took an attempt's order: the text of its `meta`, the same for all of a slot.
+
+    Without a slot it is the runner's own: the order was withdrawn before one took it.
+    """
 
     generation: int
     cell: int
@@ -121,6 +124,11 @@ class Claim:
     slot_start: int
     boot_id: str
     group: str  # the slot's own control group, or nothing
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether no slot took the order, and none can any more."""
+        return self.slot_pid == 0
 
     def to_bytes(self) -> bytes:
         """Return the file's text."""

@@ -52,6 +52,7 @@ class RunnerContext:
     base_url: str  # for those that renew leases while the agent is away
     key_file: Path
     notify: Callable[[RunStatus], None]  # called from any thread when a program's phase changes
+    given: frozenset[str] = frozenset()  # handles that it gave to the agent before this one
 
 
 class Runner(Protocol):
@@ -61,7 +62,11 @@ class Runner(Protocol):
     outlives_agent: ClassVar[bool]  # its work goes on by itself and is found again by handle
 
     def open(self, context: RunnerContext) -> list[RunStatus]:
-        """Begin, or find again what ran before; return all attempts known. Once per runner."""
+        """Begin, or find again what ran before; return all attempts known. Once per runner.
+
+        One that was given and of which nothing began may be withdrawn: it ended then, and nothing
+        of it will ever begin. The agent takes one that is not returned for lost.
+        """
 
     def start(self, request: RunRequest) -> str:
         """Start the program and return its handle; a second call for an attempt starts nothing."""

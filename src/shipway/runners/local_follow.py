@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from shipway.domain.attempt import Cause, Ending, Phase
@@ -24,7 +24,7 @@ from shipway.runners.local_home import generations
 from shipway.runners.local_journal import Journal, read_journals
 from shipway.runners.local_machine import boot_ms, is_process, read_boot_id, wall_ms
 from shipway.runners.local_seats import Held, RecordPlace, Seats
-from shipway.runners.local_sweep import bury, lost, read_claim, sweep
+from shipway.runners.local_sweep import bury, lost, read_claim, sweep, withdraw
 from shipway.runners.local_watchdog import Suspicion, suspect
 
 FRESH_MS = 1_000  # that an order may be on its way before anybody wonders
@@ -47,8 +47,8 @@ class Follower:
         self._boot_id = read_boot_id()
         self._guardian = Suspicion()
 
-    def find_again(self) -> None:
-        """Learn every attempt that left a trace."""
+    def find_again(self, given: Collection[str]) -> None:
+        """Learn every attempt that left a trace; one without, of those given, shall never begin."""
         records: dict[str, tuple[Record, RecordPlace]] = {}
         for number in generations(self._seats.home):
             generation = self._seats.open(number)
@@ -59,6 +59,8 @@ class Follower:
             known = records.get(path.name)
             # A claim is not synced: after a power loss the record alone may be left.
             is_from_before = known is not None and known[0].boot_id != self._boot_id
+            if path.name in given and not is_from_before and not (path / META).exists():
+                withdraw(path)
             if not is_from_before and not (path / META).exists():
                 continue
             held = self._held[path.name] = _held_in(path)
@@ -167,6 +169,10 @@ class Follower:
         claim = held.claim = read_claim(held.folder)
         self._seats.leave(held)
         if claim is None:  # torn, or being written
+            return
+        if claim.is_withdrawn:
+            ending = Ending(cause=Cause.WITHDRAWN, ended_at=wall_ms())
+            self._finish(held, ending, None)
             return
         if claim.boot_id != self._boot_id:
             self._finish(held, lost(held.folder, REBOOTED, started_at=0), None)

@@ -77,7 +77,7 @@ class LocalProcessRunner:
         self._beat[0] = boot_ms()
         self._seats = Seats(context.home, self._socket, self._settings.slots)
         self._follower = Follower(self._held, self._lock, self._seats, context.attempts)
-        self._follower.find_again()
+        self._follower.find_again(context.given)
         self._follower.end_orphans(self._follower.orphans())
         self._raise_guardian()
         self._seats.drop_generations()
@@ -163,6 +163,8 @@ class LocalProcessRunner:
             del self._held[handle]
             if held.place is not None:
                 self._seats.forget(held.place)
+        if held.ending.cause is Cause.WITHDRAWN:
+            return  # the proof keeps a late slot off; it goes with the folder
         if held.ending.log_size:
             remove_log(held.folder)
         for name in (META, ORDER_FILE) if held.is_order_big else (META,):

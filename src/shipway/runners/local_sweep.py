@@ -86,6 +86,18 @@ def read_claim(folder: Path) -> Claim | None:
         return None
 
 
+def withdraw(folder: Path) -> None:
+    """Take an attempt's claim before a slot does, so that none ever will; else nothing changes."""
+    claim = Claim(
+        generation=0, cell=0, slot_pid=0, slot_start=0, boot_id=read_boot_id(), group=""
+    )  # fmt: skip
+    fresh = folder / f"{META}.new"
+    with suppress(OSError):  # a slot was faster; or nobody can write there
+        fresh.write_bytes(claim.to_bytes())
+        os.link(fresh, folder / META)
+    fresh.unlink(missing_ok=True)
+
+
 def _owned(needles: list[bytes], groups: Collection[str]) -> set[int]:
     found = {pid for group in groups for pid in group_members(group)}
     parents: dict[int, int] = {}
