@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -45,16 +45,19 @@ class RunFacts:
 
     def to_json(self) -> dict[str, Any]:
         """Return what is said, and nothing else."""
-        return {one.name: value for one in fields(self) if (value := getattr(self, one.name))}
+        return {name: value for name in self.__slots__ if (value := getattr(self, name))}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunFacts:
         """Build facts from what `to_json` returned; keys of a later version are left out."""
-        known = {one.name: value[one.name] for one in fields(cls) if one.name in value}
+        known = {name: value[name] for name in cls.__slots__ if name in value}
         for name in ("tags", "alerts"):
             if name in known:
                 known[name] = tuple(known[name])
         return cls(**known)
+
+
+NO_FACTS = RunFacts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +75,7 @@ class Run:
     summary: Mapping[str, Any] = field(default_factory=dict)
     history_size: int = 0  # rows
     state: RunState | None = None  # of a run that its own client tracks; else its item says it
-    facts: RunFacts = field(default_factory=RunFacts)
+    facts: RunFacts = NO_FACTS
     created_by: UserName | None = None
     exit_code: int | None = None
     heard_at: int | None = None  # when its client was last heard of
