@@ -166,7 +166,8 @@ def test_adds_that_wait_for_the_same_commit_are_one_item_by_their_key(world: Wor
         world.store.write(lambda tx: world.service.items.enqueue(tx, world.ann, [(draft, "k")]))
         for _ in range(3)
     ]
-    world.store.writer.drain()
+    while world.store.writer.drain():  # on a busy machine the time of one group may be over
+        pass
     assert len({item.id for add in adds for item, _ in add.result(0)}) == 1
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from shipway.blobs.directory import DirectoryBlobs
 from shipway.domain.actor import Actor, Role
-from shipway.domain.artifact import ArtifactState, ArtifactView, ManifestKind
+from shipway.domain.artifact import ArtifactState, ArtifactView, ManifestKind, Part
 from shipway.domain.errors import Conflict, Forbidden, Invalid, LeaseLost, NotFound
 from shipway.domain.ids import Digest
 from shipway.domain.item import Event
@@ -24,6 +24,7 @@ from shipway.domain.tombstone import KEPT_MS
 from shipway.service.artifact_uploads import (
     FileAsk,
     Sender,
+    files_of,
     read_announced,
     read_plan,
     store_whole,
@@ -335,3 +336,97 @@ def test_a_run_leads_to_what_it_logged_and_used(maker: Maker) -> None:
 def test_metadata_is_an_object(maker: Maker, metadata: str) -> None:
     with pytest.raises(Invalid, match="metadata"):
         maker.begin({"a": "1"}, metadata=metadata)
+
+
+def test_only_who_may_change_a_version_may_fill_it(maker: Maker) -> None:
+    world, (view, _) = maker.world, maker.begin({"a": "1"})
+    maker.send(view, {"a": "1"})
+    seq, uploads = view.artifact.seq, maker.uploads
+    plan = world.do(lambda tx: uploads.plan(tx, world.ann, seq))
+    manifest = read_plan(maker.blobs, plan)
+    resolved = world.do(lambda tx: uploads.resolve(tx, plan, manifest))
+    whole = store_whole(maker.blobs, plan, manifest, resolved)
+    item_id, _ = world.running(run_id="r1", project="demo")
+    program = replace(world.ann, role=Role.JOB, item_id=item_id, attempt=1)
+    asks = [FileAsk(artifact=seq, path="a", md5=md5_of("1"))]
+    for who in (replace(world.ann, role=Role.VIEWER), program):
+        for work in (
+            lambda tx, who=who: uploads.announce(
+                tx, who, seq, kind=ManifestKind.FULL, md5="", base=None
+            ),
+            lambda tx, who=who: uploads.announce_again(
+                tx, who, plan.parts[0].seq, md5=None, base=None
+            ),
+            lambda tx, who=who: uploads.grant(tx, who, asks),
+            lambda tx, who=who: uploads.plan(tx, who, seq),
+            lambda tx, who=who: uploads.commit(tx, who, plan, whole),
+        ):
+            with pytest.raises(Forbidden):
+                world.do(work)
+    assert maker.commit(view).artifact.version == 0
+
+
+def test_what_an_entity_has_need_not_be_sent_again(maker: Maker) -> None:
+    maker.log({"a": "1"})
+    view, _ = maker.begin({"a": "1", "b": "2"})
+    asks = [
+        FileAsk(artifact=view.artifact.seq, path=path, md5=md5_of(text))
+        for path, text in {"a": "1", "b": "2"}.items()
+    ]
+    granted = maker.world.do(lambda tx: maker.uploads.grant(tx, maker.world.ann, asks))
+    assert granted == [False, True]
+
+
+def test_a_manifest_is_its_own_artifact_s_and_its_md5_may_come_later(maker: Maker) -> None:
+    world, uploads = maker.world, maker.uploads
+    one, manifest = maker.begin({"a": "1"})
+    other, _ = maker.begin({"a": "2"})
+    seq = one.artifact.seq
+    row = world.do(
+        lambda tx: uploads.announce(tx, world.ann, seq, kind=ManifestKind.FULL, md5="", base=None)
+    )
+    data = manifest.encode()
+    digest, md5 = maker.stored(data), md5_of(data.decode())
+    sent = {"manifest": row.seq, "digest": digest, "size": len(data), "sender": Sender()}
+    with pytest.raises(NotFound):
+        world.do(lambda tx: uploads.add_manifest(tx, other.artifact.seq, **sent))
+    world.do(lambda tx: uploads.add_manifest(tx, seq, **sent))
+    with pytest.raises(Invalid, match="has not come"):
+        world.do(lambda tx: uploads.plan(tx, world.ann, seq))
+    world.do(lambda tx: uploads.announce_again(tx, world.ann, row.seq, md5=md5, base=None))
+    (part,) = world.do(lambda tx: uploads.plan(tx, world.ann, seq)).parts
+    assert (part.md5, part.digest) == (md5, digest)
+    assert world.do(lambda tx: uploads.expected(tx, row.seq)) == (
+        ManifestKind.FULL, manifest.digest()
+    )  # fmt: skip
+    with pytest.raises(NotFound):
+        world.do(lambda tx: uploads.expected(tx, row.seq + 100))
+
+
+def test_the_files_of_a_version_are_told(maker: Maker) -> None:
+    view, _ = maker.begin({"b": "22", "a": "1"})
+    assert files_of(maker.blobs, view.artifact) == []
+    maker.send(view, {"b": "22", "a": "1"})
+    found = files_of(maker.blobs, maker.commit(view).artifact)
+    assert [(file.path, file.size) for file in found] == [("a", 1), ("b", 2)]
+
+
+def test_a_version_that_a_second_run_logs_is_its_output_too(maker: Maker) -> None:
+    world = maker.world
+    for name in ("r1", "r2"):
+        ask = RunAsk(project="demo", id=name, is_begun=True)
+        run = world.do(lambda tx, ask=ask: world.service.tracked.upsert(tx, world.ann, ask))[0].run
+        done = maker.log({"a": "1"}, run=name)
+        found = world.do(
+            lambda tx, run=run: world.service.artifact_lists.of_run(tx, run, Part.OUTPUT)
+        )
+        assert [view.artifact.seq for view in found] == [done.artifact.seq]
+
+
+def test_a_changed_collection_is_shown_as_it_is(maker: Maker) -> None:
+    world, seq = maker.world, maker.log({"a": "1"}).collection.seq
+    lists = world.service.artifact_lists
+    told = world.do(lambda tx: lists.edit(tx, world.ann, seq, description="said"))
+    tagged = world.do(lambda tx: lists.tag(tx, world.ann, seq, add=["t"]))
+    assert (told.description, tagged.tags) == ("said", ("t",))
+    assert world.do(lambda tx: lists.numbered(tx, world.ann, seq)) == tagged
