@@ -91,6 +91,55 @@ def test_a_code_job_of_wandb_runs_under_our_agent(shipway: tuple[Embedded, Wandb
     assert "train" in shown
 
 
+def test_a_job_of_ours_is_one_of_the_client_s(shipway: tuple[Embedded, WandbClient]) -> None:
+    """Earns: either side adds versions to one name, and either reads what the other made."""
+    embedded_one, client = shipway
+    source = code(embedded_one.root / "code")
+    (source / "again.py").symlink_to("train.py")
+    entity = client.run("say(entity=wandb.Api().default_entity)").last["entity"]
+    create = ("job", "create", "-p", "demo", "-n", "train", "-E", "train.py")
+    embedded_one.run(*create, "--alias", "best", "code", str(source))
+    embedded_one.run("job", "create", "-p", "demo", "-n", "boxed", "image", "example.test/box:2")
+    (source / "requirements.txt").write_text("wandb\n")
+    wandb(
+        client, "job", "create", "-p", "demo", "-n", "train", "-E", "python train.py", "code",
+        str(source),
+    )  # fmt: skip
+    (source / "deep" / "helper.py").write_text("def double(x): return 3 * x\n")
+    embedded_one.run(*create, "code", str(source))
+
+    listed = wandb(client, "job", "list", "-p", "demo", "-e", entity)
+    told = wandb(client, "job", "describe", f"{entity}/demo/train:best")
+    read = client.run(
+        f"""
+        api = wandb.Api()
+        job = api.job("{entity}/demo/train:v2")
+        code = job._get_code_artifact(job._job_info["source"]["artifact"])
+        code.verify(code.download("code"))
+        old = api.artifact("{entity}/demo/train:best", type="job")
+        old.verify(old.download("old"))
+        boxed = api.job("{entity}/demo/boxed:latest")
+        say(
+            entry=job._entrypoint, helper=Path("code/deep/helper.py").read_text(),
+            again=Path("code/again.py").read_text() == Path("code/train.py").read_text(),
+            version=old.version, aliases=old.aliases, image=boxed._job_info["source"]["image"],
+            code=code.name, versions=[one.version for one in api.artifacts("job", "demo/train")],
+        )
+        """
+    ).last
+    shown = embedded_one.run("job", "describe", f"{entity}/demo/train:v1")
+
+    assert "train" in listed, listed
+    assert "boxed" in listed, listed
+    assert "'train.py'" in told, told
+    assert read == {
+        "entry": ["python", "train.py"], "helper": "def double(x): return 3 * x\n", "again": True,
+        "version": "v0", "aliases": ["best"], "image": "example.test/box:2",
+        "code": "code-train:v2", "versions": ["v2", "v1", "v0"],
+    }  # fmt: skip
+    assert "train.py" in shown, shown
+
+
 def test_a_job_of_an_image_is_known_by_its_tag(shipway: tuple[Embedded, WandbClient]) -> None:
     """Earns: what wandb names is found under the same name; one that is not there is refused."""
     embedded_one, client = shipway

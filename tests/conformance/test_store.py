@@ -7,7 +7,6 @@ from shipway.testing.store_records_suite import (
     ActorSuite,
     AgentSuite,
     BlobSuite,
-    JobSuite,
     LogSuite,
     QueueSuite,
     RunSuite,
@@ -53,10 +52,6 @@ class TestAgents(AgentSuite):
 
 
 class TestActors(ActorSuite):
-    pass
-
-
-class TestJobs(JobSuite):
     pass
 
 

@@ -18,8 +18,8 @@ from shipway.store.postgres import PostgresStore, open_postgres
 from shipway.store.postgres_connection import connect
 from shipway.store.sqlite import Durability
 from shipway.testing.postgres import new_database, running_postgres
+from shipway.testing.store_artifacts_suite import a_collection
 from shipway.testing.store_samples import (
-    a_job,
     a_lease_query,
     add,
     an_event,
@@ -28,6 +28,7 @@ from shipway.testing.store_samples import (
     filled,
     write,
 )
+from tests.support import jobs_before
 
 pytestmark = pytest.mark.postgres
 
@@ -110,6 +111,17 @@ def test_servers_that_start_together_migrate_once(postgres_url: str) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+def test_jobs_of_before_are_artifacts_since(postgres_url: str) -> None:
+    steps = known("postgres")[: jobs_before.NUMBER]
+    open_postgres(
+        postgres_url, is_migrated=True, now=1, fatal=pytest.fail, is_durable=False, migrations=steps
+    ).close()
+    with connect(postgres_url, is_durable=False) as connection:
+        connection.execute(jobs_before.ROWS.encode())
+    with closing(opened(postgres_url)) as store:
+        jobs_before.check_moved(store)
 
 
 def test_an_old_database_is_backed_up_before_it_is_migrated(one: PostgresStore) -> None:
@@ -202,11 +214,12 @@ def test_the_same_add_on_two_servers_is_one_item(one: PostgresStore, other: Post
     assert len({future.result(30) for future in futures}) == 1
 
 
-def test_versions_of_a_job_are_counted_across_servers(
-    one: PostgresStore, other: PostgresStore
-) -> None:
-    futures = [store.write(lambda tx: tx.jobs.insert(a_job())) for store in [one, other] * 10]
-    assert sorted(future.result(30).version for future in futures) == list(range(20))
+def test_versions_are_counted_across_servers(one: PostgresStore, other: PostgresStore) -> None:
+    made = write(one, lambda tx: tx.collections.insert(a_collection()))
+    futures = [
+        store.write(lambda tx: tx.collections.number(made.seq)) for store in [one, other] * 10
+    ]
+    assert sorted(future.result(30) for future in futures) == list(range(20))
 
 
 def test_a_deadlock_between_servers_is_run_again(one: PostgresStore, other: PostgresStore) -> None:

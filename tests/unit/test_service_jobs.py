@@ -113,7 +113,7 @@ def test_a_bad_job_is_refused_with_its_field(
     with pytest.raises(Invalid) as refused:
         create(world, **values)
     assert refused.value.details["field"] == field
-    assert world.do(lambda tx: tx.jobs.find(entity=None, project=None, limit=1)) == []
+    assert world.do(lambda tx: tx.collections.find(None, None, type=None, limit=1)) == []
 
 
 def test_an_alias_that_only_begins_like_a_version_is_taken(world: World) -> None:

@@ -12,6 +12,7 @@ from shipway.domain.errors import Conflict, Invalid
 from shipway.store.migrate import Migration, check_is_current, known, migrate, pending, statements
 from shipway.store.open import open_store
 from shipway.store.sqlite import SqliteSchema, connect, open_sqlite
+from tests.support import jobs_before
 
 
 def a_migration(number: int, text: str = "") -> Migration:
@@ -95,3 +96,15 @@ def test_an_old_file_is_backed_up_before_it_is_migrated(tmp_path: Path) -> None:
 def test_an_address_of_no_kind_is_refused() -> None:
     with pytest.raises(Invalid, match="sqlite:///"):
         open_store("mysql://x", migrate=True)
+
+
+def test_jobs_of_before_are_artifacts_since(tmp_path: Path) -> None:
+    path = tmp_path / "shipway.db"
+    steps = known("sqlite")[: jobs_before.NUMBER]
+    open_sqlite(path, is_migrated=True, now=1, fatal=pytest.fail, migrations=steps).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(jobs_before.ROWS)
+    with closing(open_store(f"sqlite:///{path}", migrate=True)) as store:
+        jobs_before.check_moved(store)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
-from shipway.domain.capsule import decode, digest_of
+from shipway.domain.artifact_job import files_of
+from shipway.domain.capsule import Entry, Mode, decode, digest_of
 from shipway.domain.errors import Invalid
 from shipway.domain.ids import Digest
-from shipway.domain.manifest import StoredFile
+from shipway.domain.manifest import StoredFile, md5_of
 from shipway.server.graphql import ids
 from shipway.server.graphql.translate_jobs import (
     JOB_FILE,
     JOB_FILE_LIMIT,
     code_of,
     job_file_of,
+    job_files,
     read_job,
     recipe_of,
 )
@@ -112,3 +114,65 @@ def test_a_job_without_its_file_is_refused() -> None:
 def test_code_of_nowhere_is_refused(address: str | None) -> None:
     with pytest.raises(Invalid):
         code_of(read_job(stated("artifact", artifact=address)))
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "folder", "words", "is_notebook"),
+    [
+        (None, None, ["python", "main.py"], False),
+        (["train.py", "--x"], "deep/er", ["python", "deep/er/train.py", "--x"], False),
+        (["run.sh"], None, ["sh", "run.sh"], False),
+        (["a.ipynb"], None, ["python", "a.ipynb"], True),
+        (["python", "-m", "train"], "deep", ["python", "-m", "train"], False),
+    ],
+)
+def test_an_entry_point_of_ours_is_what_a_shell_takes(
+    entry_point: list[str] | None, folder: str | None, words: list[str], *, is_notebook: bool
+) -> None:
+    source = {"kind": "git", "url": "https://x.test/a.git", "commit": COMMIT}
+    values = {"kind": "git", "source": source | ({"subdirectory": folder} if folder else {})}
+    said = json.loads(job_files(values | {"entry_point": entry_point}, code=None)[JOB_FILE])
+    assert said["source"] == {
+        "git": {"remote": "https://x.test/a.git", "commit": COMMIT},
+        "entrypoint": words, "notebook": is_notebook,
+    }  # fmt: skip
+
+
+def test_a_job_of_ours_reads_back_as_what_it_is() -> None:
+    code = {
+        "kind": "code",
+        "source": {"kind": "capsule"},
+        "entry_point": ["a.py"],
+        "python": "3.12.4",
+    }
+    job = read_job(job_files(code, code=9)[JOB_FILE])
+    assert (code_of(job), job.python, job.kind) == (9, "3.12", "artifact")
+    image = {"kind": "image", "source": {"kind": "image", "image": "box:2"}, "entry_point": None}
+    fields, _ = recipe_of(read_job(job_files(image, code=None)[JOB_FILE]), paths=[])
+    assert fields["source"] == image["source"]
+
+
+def test_a_capsule_s_links_are_the_files_that_they_lead_to() -> None:
+    texts = {
+        b"a/b.py": b"code",
+        b"a/link": b"b.py",
+        b"top": b"a/link",
+        b"gone": b"a",
+        b"loop": b"loop",
+    }
+    entries = [
+        Entry(
+            path=path, size=len(data), digest=digest_of(data),
+            mode=Mode.FILE if path == b"a/b.py" else Mode.LINK,
+        )
+        for path, data in texts.items()
+    ]  # fmt: skip
+    read = {digest_of(data): data for data in texts.values()}
+    found = files_of(entries, lambda digest: read[digest])
+    assert [file.path for file in found] == ["a/b.py", "a/link", "top"]
+    assert {(file.digest, file.md5, file.size) for file in found} == {
+        (digest_of(b"code"), md5_of(b"code"), 4)
+    }
+    odd = Entry(path=b"\xff", size=4, digest=digest_of(b"code"), mode=Mode.FILE)
+    with pytest.raises(Invalid, match="no text"):
+        files_of([odd], lambda digest: read[digest])

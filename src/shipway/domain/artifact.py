@@ -77,12 +77,13 @@ class Artifact:
     created_by: UserName | None = None
     created_at: int = 0
     updated_at: int = 0
-    manifest: Digest | None = None  # the blob that clients download
+    manifest: Digest | None = None  # the blob that clients download; a job's may be yet to make
     contents: Digest | None = None  # the blob that says which blobs the files are
     file_count: int = 0
     size: int = 0
     job: Mapping[str, Any] | None = None  # of a job's version: what to run
     deleted_at: int | None = None
+    expires_at: int | None = None  # it is deleted then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +135,11 @@ def check_artifact_name(value: object, *, field: str) -> str:
     return value
 
 
-def check_alias(value: object) -> str:
+def check_alias(value: object, *, field: str = "alias") -> str:
     """Return an alias; one that reads as a version is none."""
-    alias = check_artifact_name(value, field="alias")
+    alias = check_artifact_name(value, field=field)
     if version_of(alias) is not None:
-        raise Invalid(f"alias {alias!r} reads as a version", field="alias", value=alias)
+        raise Invalid(f"alias {alias!r} reads as a version", field=field, value=alias)
     return alias
 
 

@@ -18,7 +18,7 @@ class JobKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One version of a job: a row of `jobs`."""
+    """One version of a job: an artifact's, read as what to run."""
 
     entity: str
     project: str

@@ -122,6 +122,11 @@ def merged(parts: Sequence[Manifest]) -> Manifest:
     return whole
 
 
+def md5_of(data: bytes) -> str:
+    """Return the MD5 of a file's bytes as manifests have it: in base64."""
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
 def check_md5(value: object, *, field: str) -> str:
     """Return an MD5 in base64; raise `Invalid` otherwise."""
     if isinstance(value, str):

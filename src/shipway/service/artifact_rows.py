@@ -22,7 +22,7 @@ class CollectionRows(Protocol):
         """Return a collection; entity and project are matched without case."""
 
     def find(
-        self, entity: str, project: str | None, *, type: str | None, limit: int
+        self, entity: str | None, project: str | None, *, type: str | None, limit: int
     ) -> list[Collection]:
         """Return collections in order of project and name."""
 
@@ -59,6 +59,9 @@ class ArtifactRows(Protocol):
 
     def of_collection(self, collection: int, *, before: int, limit: int) -> list[Artifact]:
         """Return committed versions below a number, the newest first."""
+
+    def expired(self, *, now: int, limit: int) -> list[Artifact]:
+        """Return those whose time to live is over, what is pending too."""
 
     def abandoned(self, *, before: int, limit: int) -> list[Artifact]:
         """Return pending ones that nobody changed since."""

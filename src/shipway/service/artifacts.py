@@ -24,6 +24,7 @@ from shipway.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from shipway.domain.names import DEFAULT_PROJECT, check_name, fold
 from shipway.domain.run import Run
 from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require, sees
+from shipway.service.artifact_collections import collection_for
 from shipway.service.artifact_views import version_named, view_of
 from shipway.service.ports import Clock, Tx
 from shipway.service.queues import known_entity
@@ -233,37 +234,25 @@ class Artifacts:
         project = check_name(ask.project or DEFAULT_PROJECT, field="projectName")
         name = check_artifact_name(ask.name, field="name")
         kind = check_artifact_name(ask.type, field="type")
-        found = tx.collections.named(entity, project, name)
-        if found is None:
-            if kind == JOB_TYPE:
-                check_name(name, field="name")
-                if tx.jobs.get(entity, project, name, LATEST) is not None:
-                    raise Conflict(f"there is a job {name!r} that is no artifact: choose another")
-            return tx.collections.insert(
-                Collection(
-                    seq=0,
-                    entity=entity,
-                    project=project,
-                    name=name,
-                    type=kind,
-                    created_at=self._clock.now(),
-                    created_by=actor.label,
-                )
-            )
-        if found.type != kind:
-            raise Invalid(
-                f"artifact {name!r} has the type {found.type!r}, not {kind!r}",
-                field="type",
-                value=kind,
-            )
-        return found
+        if kind == JOB_TYPE:
+            check_name(name, field="name")
+        wanted = Collection(
+            seq=0,
+            entity=entity,
+            project=project,
+            name=name,
+            type=kind,
+            created_at=self._clock.now(),
+            created_by=actor.label,
+        )
+        return collection_for(tx, wanted)
 
     def _known(self, tx: Tx, collection: Collection, ask: ArtifactAsk) -> Artifact | None:
         """Return the committed version that is the same, or the client's own pending one."""
         if ask.distributed_id:
             return tx.artifacts.of_parts(collection.seq, ask.distributed_id)
         for same in tx.artifacts.by_digest(collection.seq, ask.digest, limit=SAME_LIMIT):
-            if same.state is ArtifactState.COMMITTED:
+            if same.state is ArtifactState.COMMITTED and same.manifest is not None:
                 return same
             if ask.client_id and same.client_id == ask.client_id:
                 return same

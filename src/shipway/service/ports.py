@@ -12,7 +12,6 @@ from shipway.domain.agent import Agent, AgentState
 from shipway.domain.attempt import LogChunk
 from shipway.domain.ids import AgentId, Digest, ItemId, KeyId, QueueId, RunId, Token, UserName
 from shipway.domain.item import Item, ItemEvent, ItemFilter, State
-from shipway.domain.job import Job
 from shipway.domain.lease import HeldAsk, LeaseQuery, Move, Moved
 from shipway.domain.queue import Queue
 from shipway.domain.tombstone import Tombstone
@@ -39,7 +38,6 @@ __all__ = [
     "Incoming",
     "ItemFilter",
     "ItemRows",
-    "JobRows",
     "LargeBlobs",
     "LeaseQuery",
     "LeaseRows",
@@ -266,19 +264,6 @@ class SessionRows(Protocol):
         """Delete idle sessions, expired links and both of revoked keys; return how many."""
 
 
-class JobRows(Protocol):
-    """Jobs, each version a row."""
-
-    def insert(self, job: Job) -> Job:
-        """Store the next version of a job and move its aliases to it."""
-
-    def get(self, entity: str, project: str, name: str, alias: str) -> Job | None:
-        """Return a version by `vN` or an alias; names are matched without case."""
-
-    def find(self, *, entity: str | None, project: str | None, limit: int) -> list[Job]:
-        """Return the latest versions in order of name."""
-
-
 class TombstoneRows(Protocol):
     """What deleted items leave."""
 
@@ -303,9 +288,6 @@ class ReferenceRows(Protocol):
 
     def stored(self, *, after: str, limit: int) -> list[Digest]:
         """Return digests of which rows say that they are stored, in order."""
-
-    def jobs(self) -> list[str]:
-        """Return the source of every job."""
 
     def artifacts(self, *, after: int, limit: int) -> list[tuple[int, str]]:
         """Return (seq, text with digests) of versions that are not purged, in order of seq."""
@@ -359,8 +341,6 @@ class Tx(Protocol):
     def actors(self) -> ActorRows: ...
     @property
     def sessions(self) -> SessionRows: ...
-    @property
-    def jobs(self) -> JobRows: ...
     @property
     def collections(self) -> CollectionRows: ...
     @property

@@ -47,9 +47,9 @@ class Reclaim:
     """One look over all blobs, in short steps that its caller runs one after the other.
 
     What was put, or asked for, since `before` stays. So does what an item or an artifact that is
-    not purged, a job, a saved file or a log leads to. Nothing can lead to an old blob anew without
-    asking for it first: an add refuses a capsule that is about as old, `missing` makes blobs young,
-    and so does the commit of an artifact.
+    not purged (a job is one), a saved file or a log leads to. Nothing can lead to an old blob anew
+    without asking for it first: an add refuses a capsule that is about as old, `missing` makes
+    blobs young, and so does the commit of an artifact.
     """
 
     def __init__(self, blobs: Blobs, *, before: int, is_dry_run: bool = False) -> None:
@@ -97,9 +97,6 @@ class Reclaim:
                 yield Reading(do=read)
                 while self._unread:
                     yield Looking(do=self._read_capsules)
-        yield Reading(do=self._jobs)
-        while self._unread:
-            yield Looking(do=self._read_capsules)
 
     def _delete(self) -> Iterator[Step]:
         gone = list(self._sizes)
@@ -149,10 +146,6 @@ class Reclaim:
             self._is_over = not rows
 
         return read
-
-    def _jobs(self, tx: Tx) -> None:
-        for source in tx.references.jobs():
-            self._reached(source)
 
     def _files(self) -> Callable[[Tx], None]:
         after = (-1, "")

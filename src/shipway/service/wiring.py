@@ -12,6 +12,7 @@ from shipway.service.artifact_lists import ArtifactLists
 from shipway.service.artifact_uploads import ArtifactUploads
 from shipway.service.artifacts import Artifacts
 from shipway.service.items import Items
+from shipway.service.job_files import JobFiles
 from shipway.service.jobs import Jobs
 from shipway.service.keys import Keys
 from shipway.service.lease_time import LeaseTime
@@ -45,6 +46,7 @@ class Service:
     queues: Queues
     agents: Agents
     jobs: Jobs
+    job_files: JobFiles
     artifacts: Artifacts
     artifact_lists: ArtifactLists
     artifact_uploads: ArtifactUploads
@@ -85,6 +87,7 @@ class Service:
             queues=queues,
             agents=Agents(clock=clock, queues=queues, resources=resources),
             jobs=jobs,
+            job_files=JobFiles(clock=clock),
             artifacts=artifacts,
             artifact_lists=ArtifactLists(clock=clock, artifacts=artifacts),
             artifact_uploads=ArtifactUploads(clock=clock, artifacts=artifacts),

@@ -57,11 +57,11 @@ class Collections:
         return None if row is None else _to_collection(row)
 
     def find(
-        self, entity: str, project: str | None, *, type: str | None, limit: int
+        self, entity: str | None, project: str | None, *, type: str | None, limit: int
     ) -> list[Collection]:
         """Return collections in order of project and name."""
         params = {
-            "entity_folded": fold(entity),
+            "entity_folded": None if entity is None else fold(entity),
             "project_folded": None if project is None else fold(project),
             "type": type,
             "limit": limit,
@@ -154,6 +154,11 @@ class Artifacts:
         params = {"collection_seq": collection, "before": before, "limit": limit}
         return [to_artifact(row) for row in self._session.all("artifacts_of_collection", params)]
 
+    def expired(self, *, now: int, limit: int) -> list[Artifact]:
+        """Return those whose time to live is over, what is pending too."""
+        rows = self._session.all("expired_artifacts", {"now": now, "limit": limit})
+        return [to_artifact(row) for row in rows]
+
     def abandoned(self, *, before: int, limit: int) -> list[Artifact]:
         """Return pending ones that nobody changed since."""
         rows = self._session.all("abandoned_artifacts", {"before": before, "limit": limit})
@@ -198,7 +203,7 @@ def to_artifact(row: Row) -> Artifact:
     (
         seq, collection, state, digest, version, description, metadata, tags, history_step, wanted,
         client_id, distributed_id, run_seq, created_by, created_at, updated_at, manifest,
-        contents, file_count, size, job, deleted_at,
+        contents, file_count, size, job, deleted_at, expires_at,
     ) = row  # fmt: skip
     return Artifact(
         seq=seq,
@@ -223,6 +228,7 @@ def to_artifact(row: Row) -> Artifact:
         size=size,
         job=None if job is None else json.loads(job),
         deleted_at=deleted_at,
+        expires_at=expires_at,
     )
 
 
@@ -244,6 +250,7 @@ def _changing(artifact: Artifact) -> dict[str, object]:
         "size": artifact.size,
         "job": None if artifact.job is None else to_json(artifact.job),
         "deleted_at": artifact.deleted_at,
+        "expires_at": artifact.expires_at,
     }
 
 

@@ -30,17 +30,13 @@ created_by, exit_code, heard_at, deadline, stop_requested_at, deleted_at
 id, user_name, hostname, version, state, queue_ids, queues, resources, run_as, slots, used_slots,
 facts, created_at, seen_at
 
--- fragment: job
-entity, project, name, version, kind, source, entry_point, args, run_config, resource,
-resource_args, python, description, created_by, created_at
-
 -- fragment: collection
 seq, entity, project, name, type, description, tags, created_at, created_by, deleted_at
 
 -- fragment: artifact
 seq, collection_seq, state, digest, version, description, metadata, tags, history_step, wanted,
 client_id, distributed_id, run_seq, created_by, created_at, updated_at, manifest, contents,
-file_count, size, job, deleted_at
+file_count, size, job, deleted_at, expires_at
 
 -- fragment: manifest
 seq, artifact_seq, kind, md5, base_seq, digest
@@ -875,75 +871,6 @@ WHERE id_hash IN (
 )
 RETURNING id_hash
 
--- name: insert_job
--- The next version in the same statement; no row back when another server took it just now.
-INSERT INTO jobs (
-    entity, entity_folded, project, project_folded, name, name_folded, version, kind, source,
-    entry_point, args, run_config, resource, resource_args, python, description, created_by,
-    created_at
-) VALUES (
-    :entity, :entity_folded, :project, :project_folded, :name, :name_folded, (
-        SELECT coalesce(max(version) + 1, 0) FROM jobs
-        WHERE
-            entity_folded = :entity_folded
-            AND project_folded = :project_folded
-            AND name_folded = :name_folded
-    ), :kind, :source, :entry_point, :args, :run_config, :resource, :resource_args, :python,
-    :description, :created_by, :created_at
-) ON CONFLICT DO NOTHING
-RETURNING version
-
--- name: put_alias
--- An alias moves to the newest version that claims it.
-INSERT INTO job_aliases (entity_folded, project_folded, name_folded, alias, version)
-VALUES (:entity_folded, :project_folded, :name_folded, :alias, :version)
-ON CONFLICT (entity_folded, project_folded, name_folded, alias) DO UPDATE
-SET version = excluded.version
-
--- name: job_version
--- The number that an alias stands for.
-SELECT version FROM job_aliases
-WHERE
-    entity_folded = :entity_folded
-    AND project_folded = :project_folded
-    AND name_folded = :name_folded
-    AND alias = :alias
-
--- name: job
--- One version.
-SELECT {job} FROM jobs
-WHERE
-    entity_folded = :entity_folded
-    AND project_folded = :project_folded
-    AND name_folded = :name_folded
-    AND version = :version
-
--- name: job_aliases
--- The aliases of one version, in order.
-SELECT alias FROM job_aliases
-WHERE
-    entity_folded = :entity_folded
-    AND project_folded = :project_folded
-    AND name_folded = :name_folded
-    AND version = :version
-ORDER BY alias
-
--- name: find_jobs
--- The latest version of each.
-SELECT {job} FROM jobs
-WHERE
-    (CAST(:entity AS TEXT) IS NULL OR entity_folded = :entity)
-    AND (CAST(:project AS TEXT) IS NULL OR project_folded = :project)
-    AND version = (
-        SELECT max(newer.version) FROM jobs AS newer
-        WHERE
-            newer.entity_folded = jobs.entity_folded
-            AND newer.project_folded = jobs.project_folded
-            AND newer.name_folded = jobs.name_folded
-    )
-ORDER BY name_folded, entity_folded, project_folded
-LIMIT :limit
-
 -- name: insert_collection
 -- A known name answers with no row.
 INSERT INTO artifact_collections (
@@ -969,14 +896,14 @@ WHERE
     AND deleted_at IS NULL
 
 -- name: collections_of_project
--- In order of name.
+-- In order of name; of every entity for an admin who names none.
 SELECT {collection} FROM artifact_collections
 WHERE
-    entity_folded = :entity_folded
+    (CAST(:entity_folded AS TEXT) IS NULL OR entity_folded = :entity_folded)
     AND (CAST(:project_folded AS TEXT) IS NULL OR project_folded = :project_folded)
     AND (CAST(:type AS TEXT) IS NULL OR type = :type)
     AND deleted_at IS NULL
-ORDER BY project_folded, name
+ORDER BY project_folded, name, entity_folded
 LIMIT :limit
 
 -- name: artifact_types
@@ -1011,10 +938,10 @@ RETURNING version_count - 1
 -- It has no number yet.
 INSERT INTO artifacts (
     collection_seq, state, digest, description, metadata, tags, history_step, wanted,
-    client_id, distributed_id, run_seq, created_by, created_at, updated_at
+    client_id, distributed_id, run_seq, created_by, created_at, updated_at, expires_at
 ) VALUES (
     :collection_seq, :state, :digest, :description, :metadata, :tags, :history_step, :wanted,
-    :client_id, :distributed_id, :run_seq, :created_by, :created_at, :updated_at
+    :client_id, :distributed_id, :run_seq, :created_by, :created_at, :updated_at, :expires_at
 )
 RETURNING seq
 
@@ -1039,7 +966,8 @@ SET
     file_count = :file_count,
     size = :size,
     job = :job,
-    deleted_at = :deleted_at
+    deleted_at = :deleted_at,
+    expires_at = :expires_at
 WHERE seq = :seq
 
 -- name: artifacts_by_digest
@@ -1076,6 +1004,13 @@ LIMIT :limit
 SELECT {artifact} FROM artifacts
 WHERE state = 'pending' AND updated_at < :before
 ORDER BY updated_at
+LIMIT :limit
+
+-- name: expired_artifacts
+-- Whose time to live is over.
+SELECT {artifact} FROM artifacts
+WHERE expires_at IS NOT NULL AND deleted_at IS NULL AND expires_at <= :now
+ORDER BY expires_at
 LIMIT :limit
 
 -- name: artifacts_due
@@ -1265,10 +1200,6 @@ LIMIT :limit
 -- name: stored_blobs
 -- Whoever stored them.
 SELECT DISTINCT digest FROM blobs WHERE digest > :after ORDER BY digest LIMIT :limit
-
--- name: references_of_jobs
--- Every version of every job; there are thousands at most.
-SELECT source FROM jobs
 
 -- name: references_of_files
 -- What programs saved.

@@ -24,10 +24,6 @@ class References:
         rows = self._session.all("stored_blobs", {"after": after, "limit": limit})
         return [Digest(digest) for (digest,) in rows]
 
-    def jobs(self) -> list[str]:
-        """Return the source of every job."""
-        return [source for (source,) in self._session.all("references_of_jobs", {})]
-
     def artifacts(self, *, after: int, limit: int) -> list[tuple[int, str]]:
         """Return (seq, text with digests) of versions that are not purged, in order of seq."""
         rows = self._session.all("references_of_artifacts", {"after": after, "limit": limit})

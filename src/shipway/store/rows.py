@@ -11,7 +11,6 @@ from shipway.domain.agent import Agent, AgentState, RunAs
 from shipway.domain.attempt import LogChunk
 from shipway.domain.errors import Invalid
 from shipway.domain.item import Failure, Item, ItemEvent, State
-from shipway.domain.job import Job, JobKind
 from shipway.domain.lease import Moved
 from shipway.domain.queue import OnLost, Queue
 from shipway.domain.run import Run, RunFacts, RunFile, RunState
@@ -161,28 +160,6 @@ def to_agent(row: Row) -> Agent:
         facts=_object(row[11]),
         created_at=row[12],
         seen_at=row[13],
-    )
-
-
-def to_job(row: Row, aliases: tuple[str, ...]) -> Job:
-    """Build a job's version from the columns of fragment `job`."""
-    return Job(
-        entity=row[0],
-        project=row[1],
-        name=row[2],
-        version=row[3],
-        aliases=aliases,
-        kind=JobKind(row[4]),
-        source=_object(row[5]),
-        entry_point=None if row[6] is None else tuple(json.loads(row[6])),
-        args=tuple(json.loads(row[7])),
-        run_config=_object(row[8]),
-        resource=row[9],
-        resource_args=_object(row[10]),
-        python=row[11],
-        description=row[12],
-        created_by=row[13],
-        created_at=row[14],
     )
 
 

@@ -317,40 +317,6 @@ CREATE TABLE agents (
     seen_at BIGINT NOT NULL
 );
 
-CREATE TABLE jobs (
-    entity TEXT NOT NULL,
-    entity_folded TEXT NOT NULL,
-    project TEXT NOT NULL,
-    project_folded TEXT NOT NULL,
-    name TEXT NOT NULL,
-    name_folded TEXT NOT NULL,
-    version BIGINT NOT NULL CHECK (version >= 0),
-    kind TEXT NOT NULL CHECK (kind IN ('git', 'code', 'image')),
-    source TEXT NOT NULL,
-    entry_point TEXT,
-    args TEXT NOT NULL,
-    run_config TEXT NOT NULL,
-    resource TEXT,
-    resource_args TEXT NOT NULL,
-    python TEXT,
-    description TEXT NOT NULL,
-    created_by TEXT NOT NULL,
-    created_at BIGINT NOT NULL,
-    PRIMARY KEY (entity_folded, project_folded, name_folded, version)
-);
-
--- An alias is one version's at a time; `latest` is always there.
-CREATE TABLE job_aliases (
-    entity_folded TEXT NOT NULL,
-    project_folded TEXT NOT NULL,
-    name_folded TEXT NOT NULL,
-    alias TEXT NOT NULL,
-    version BIGINT NOT NULL,
-    PRIMARY KEY (entity_folded, project_folded, name_folded, alias),
-    FOREIGN KEY (entity_folded, project_folded, name_folded, version)
-    REFERENCES jobs (entity_folded, project_folded, name_folded, version)
-);
-
 -- Whose bytes are stored: nobody learns from a digest what others have.
 CREATE TABLE blobs (
     entity_folded TEXT NOT NULL,
@@ -387,7 +353,8 @@ CREATE TABLE artifact_collections (
 CREATE UNIQUE INDEX artifact_collections_by_name
 ON artifact_collections (entity_folded, project_folded, name) WHERE deleted_at IS NULL;
 
--- A version; its files are in the blob `contents`, for clients in the blob `manifest`.
+-- A version; its files are in the blob `contents`, for clients in the blob `manifest`. Both of a
+-- job made here are there once a client asked for them.
 CREATE TABLE artifacts (
     seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     collection_seq BIGINT NOT NULL REFERENCES artifact_collections (seq),
@@ -412,9 +379,11 @@ CREATE TABLE artifacts (
     job TEXT,
     deleted_at BIGINT,
     purged_at BIGINT,
+    expires_at BIGINT,
     CONSTRAINT committed_is_whole
     CHECK (state <> 'committed'
-        OR (version IS NOT NULL AND manifest IS NOT NULL AND contents IS NOT NULL))
+        OR (version IS NOT NULL
+            AND (job IS NOT NULL OR (manifest IS NOT NULL AND contents IS NOT NULL))))
 );
 
 CREATE UNIQUE INDEX artifacts_by_version ON artifacts (collection_seq, version)
@@ -428,6 +397,10 @@ CREATE INDEX artifacts_pending ON artifacts (updated_at) WHERE state = 'pending'
 
 CREATE INDEX artifacts_to_purge ON artifacts (deleted_at)
 WHERE deleted_at IS NOT NULL AND purged_at IS NULL;
+
+-- What has a time to live, the one that ends first before the others.
+CREATE INDEX artifacts_to_expire ON artifacts (expires_at)
+WHERE expires_at IS NOT NULL AND deleted_at IS NULL;
 
 -- An alias is one version's at a time.
 CREATE TABLE artifact_aliases (

@@ -10,7 +10,6 @@ from shipway.store.blobs import Blobs
 from shipway.store.clock import LeaseClock
 from shipway.store.events import Events
 from shipway.store.items import Items
-from shipway.store.jobs import Jobs
 from shipway.store.leases import Leases
 from shipway.store.logs import Logs
 from shipway.store.queues import Queues
@@ -38,7 +37,6 @@ class Transaction:
         self.agents = Agents(session)
         self.actors = Actors(session)
         self.sessions = Sessions(session)
-        self.jobs = Jobs(session)
         self.collections = Collections(session)
         self.artifacts = Artifacts(session)
         self.aliases = Aliases(session)

@@ -19,7 +19,6 @@ from shipway.testing.store_samples import (
     PROJECT,
     a_chunk,
     a_digest,
-    a_job,
     a_key,
     a_lease_query,
     a_move,
@@ -328,38 +327,6 @@ class ActorSuite:
             assert tx.sessions.get("old") is None
             assert tx.sessions.get("out") is None
         assert write(store, lambda tx: tx.sessions.take_link("new", now=20)) == "k1"
-
-
-class JobSuite:
-    """Jobs and their versions."""
-
-    def test_versions_count_up_and_aliases_move(self, store: Store) -> None:
-        first = write(store, lambda tx: tx.jobs.insert(a_job(aliases=("best",))))
-        assert (first.version, first.aliases) == (0, ("best", "latest"))
-        second = write(
-            store,
-            lambda tx: tx.jobs.insert(
-                a_job(entry_point=("python", "a.py"), args=("--x",), run_config={"a": math.inf})
-            ),
-        )
-        assert (second.version, second.aliases) == (1, ("latest",))
-        with store.read() as tx:
-            assert tx.jobs.get("ADA", "DEMO", "Train", "latest") == second
-            assert tx.jobs.get(ENTITY, PROJECT, "train", "v1") == second
-            assert tx.jobs.get(ENTITY, PROJECT, "train", "best") == replace(
-                first, aliases=("best",)
-            )
-            assert tx.jobs.get(ENTITY, PROJECT, "train", "v2") is None
-            assert tx.jobs.get(ENTITY, PROJECT, "train", "nothing") is None
-
-    def test_lists_show_the_latest_versions_by_name(self, store: Store) -> None:
-        for name in ("train", "evaluate", "train"):
-            write(store, lambda tx, n=name: tx.jobs.insert(a_job(n)))  # type: ignore[misc] # bound now
-        with store.read() as tx:
-            found = tx.jobs.find(entity="ADA", project=None, limit=9)
-            assert [(job.name, job.version) for job in found] == [("evaluate", 0), ("train", 1)]
-            assert len(tx.jobs.find(entity=None, project="Demo", limit=1)) == 1
-            assert tx.jobs.find(entity="bob", project=None, limit=9) == []
 
 
 class BlobSuite:

@@ -13,7 +13,6 @@ from shipway.domain.attempt import LogChunk
 from shipway.domain.errors import Exists, ShipwayError
 from shipway.domain.ids import AgentId, Digest, ItemId, KeyId, QueueId, RunId, Token, UserName
 from shipway.domain.item import Event, Item, ItemEvent, State, after
-from shipway.domain.job import Job, JobKind
 from shipway.domain.lease import LeaseQuery, Move
 from shipway.domain.queue import Queue
 from shipway.domain.run import Run
@@ -169,20 +168,6 @@ def an_agent(id: str = AGENT, **changes: Any) -> Agent:
         seen_at=1_000,
     )
     return replace(agent, **changes)
-
-
-def a_job(name: str = "train", **changes: Any) -> Job:
-    """Make a job's version."""
-    job = Job(
-        entity=ENTITY,
-        project=PROJECT,
-        name=name,
-        version=0,
-        aliases=(),
-        kind=JobKind.GIT,
-        source={"kind": "git", "url": "https://example.org/a.git"},
-    )
-    return replace(job, **changes)
 
 
 def a_user(name: str = USER, **changes: Any) -> User:

@@ -14,6 +14,7 @@ from shipway.domain.manifest import StoredFile
 from shipway.domain.run import Run
 from shipway.server.call import Call
 from shipway.server.graphql import ids
+from shipway.server.graphql.job_files import filled, of_filled
 from shipway.server.graphql.people import user
 from shipway.server.graphql.projects import ProjectNode
 from shipway.server.graphql.resolving import Info, Resolvers
@@ -86,7 +87,7 @@ async def files(
     first: int | None = None,
 ) -> dict[str, Any]:
     """Return a page of a version's files; a reference's address is not one of ours."""
-    call = info.context
+    call, view = info.context, await filled(view, info.context)
     found = await call.edge.run(lambda: files_of(call.edge.blobs, view.artifact))
     if names:
         wanted = set(names)
@@ -125,7 +126,8 @@ async def created_by(view: ArtifactView, info: Info) -> Any:
 
 async def manifest(view: ArtifactView, info: Info) -> dict[str, Any] | None:
     """Return the manifest of a committed version, with an address to read it."""
-    call, digest = info.context, view.artifact.manifest
+    call, view = info.context, await filled(view, info.context)
+    digest = view.artifact.manifest
     if digest is None:
         return None
     uploads = call.edge.service.artifact_uploads
@@ -284,7 +286,7 @@ RESOLVERS: Resolvers = {
     },
     "Artifact": {
         "id": lambda view, _: ids.number("Artifact", view.artifact.seq),
-        "digest": lambda view, _: view.artifact.digest,
+        "digest": of_filled(lambda view: view.artifact.digest),
         "digestAlgorithm": lambda *_: DIGEST_ALGORITHM,
         "ttlDurationSeconds": lambda *_: NO_TTL,
         "ttlIsInherited": lambda *_: True,
@@ -292,8 +294,8 @@ RESOLVERS: Resolvers = {
         "description": lambda view, _: view.artifact.description,
         "metadata": lambda view, _: view.artifact.metadata or json.dumps({}),
         "versionIndex": lambda view, _: view.artifact.version,
-        "size": lambda view, _: view.artifact.size,
-        "fileCount": lambda view, _: view.artifact.file_count,
+        "size": of_filled(lambda view: view.artifact.size),
+        "fileCount": of_filled(lambda view: view.artifact.file_count),
         "createdAt": lambda view, _: time_of(view.artifact.created_at),
         "updatedAt": lambda view, _: time_of(view.artifact.updated_at),
         "historyStep": lambda view, _: view.artifact.history_step,

@@ -1,4 +1,4 @@
-"""Reads the jobs of wandb clients, artifacts that say what to run, in our words."""
+"""Reads the jobs of wandb clients, artifacts that say what to run, and writes ours for them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from shipway.domain.capsule import digest_of
 from shipway.domain.errors import Invalid
 from shipway.domain.git_address import parse_git_address
 from shipway.domain.ids import Digest
-from shipway.domain.manifest import StoredFile
+from shipway.domain.launch_spec import DEFAULT_ENTRY_POINT
+from shipway.domain.manifest import Manifest, StoredFile
 from shipway.domain.names import fold
 from shipway.domain.source import check_source
 from shipway.server.graphql import ids
 
 JOB_FILE = "wandb-job.json"
+REQUIREMENTS_FILE = "requirements.frozen.txt"  # clients copy it beside the code
 PATCH_FILE = "diff.patch"
 JOB_FILE_LIMIT = 1 << 20  # bytes
 CODE_PREFIX = "wandb-artifact://_id/"
 _PROTOCOLS = ("https", "ssh", "http")
+_INTERPRETERS = {"py": "python", "ipynb": "python", "sh": "sh"}
+_UNKNOWN = {"wb_type": "unknown"}  # types that no run has filled in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +120,59 @@ def recipe_of(
         "python": job.python,
     }
     return fields, manifest
+
+
+def job_files(values: Mapping[str, Any], *, code: int | None) -> dict[str, bytes]:
+    """Return the files of a job of ours, as clients make them; `code` is its code's artifact."""
+    source, kind = values["source"], values["kind"]
+    words = [] if kind == "image" else _entry_words(values)
+    said: dict[str, Any]
+    if kind == "image":
+        said = {"image": source["image"]}
+    elif kind == "git":
+        said = {"git": {"remote": source["url"], "commit": source["commit"]}}
+    else:
+        assert code is not None
+        said = {"artifact": CODE_PREFIX + ids.number("Artifact", code)}
+    if words:
+        said |= {"entrypoint": words, "notebook": words[-1].endswith(".ipynb")}
+    job = {
+        "_version": "v0",
+        "_partial": True,
+        "source_type": {"image": "image", "git": "repo", "code": "artifact"}[kind],
+        "source": said,
+        "input_types": _UNKNOWN,
+        "output_types": _UNKNOWN,
+        "runtime": _minor(values.get("python")),
+    }
+    return {JOB_FILE: json.dumps(job, indent=4).encode(), REQUIREMENTS_FILE: b""}
+
+
+def manifest_of(files: Sequence[StoredFile]) -> Manifest:
+    """Return the manifest of an artifact's files, as clients write it."""
+    contents = {file.path: {"digest": file.md5, "size": file.size} for file in files}
+    return Manifest(
+        {
+            "version": 1,
+            "storagePolicy": "wandb-storage-policy-v1",
+            "storagePolicyConfig": {"storageLayout": "V2"},
+            "contents": dict(sorted(contents.items())),
+        }
+    )
+
+
+def _entry_words(values: Mapping[str, Any]) -> list[str]:
+    """Return an entry point as a shell would take it in the root of the source."""
+    first, *more = values.get("entry_point") or DEFAULT_ENTRY_POINT
+    interpreter = _INTERPRETERS.get(first.rpartition(".")[2])
+    if interpreter is None:
+        return [first, *more]
+    folder = values["source"].get("subdirectory")
+    return [interpreter, f"{folder}/{first}" if folder else first, *more]
+
+
+def _minor(python: str | None) -> str | None:
+    return None if python is None else ".".join(python.split(".")[:2])
 
 
 def _entry_point(source: Mapping[str, Any]) -> list[str] | None:

@@ -1,0 +1,165 @@
+-- A job made here has its files once a client asked for them: a table's check changes with the
+-- table alone. What points to its rows is looked at when all is done.
+PRAGMA defer_foreign_keys = 1;
+
+CREATE TEMPORARY TABLE artifacts_before AS SELECT * FROM artifacts;
+
+DROP TABLE artifacts;
+
+CREATE TABLE artifacts (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    collection_seq BIGINT NOT NULL REFERENCES artifact_collections (seq),
+    state TEXT NOT NULL CHECK (state IN ('pending', 'committed', 'deleted')),
+    digest TEXT NOT NULL,
+    version BIGINT CHECK (version >= 0),
+    description TEXT,
+    metadata TEXT,
+    tags TEXT NOT NULL,
+    history_step BIGINT,
+    wanted TEXT NOT NULL,
+    client_id TEXT,
+    distributed_id TEXT,
+    run_seq BIGINT,
+    created_by TEXT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    manifest TEXT,
+    contents TEXT,
+    file_count BIGINT NOT NULL DEFAULT 0,
+    size BIGINT NOT NULL DEFAULT 0,
+    job TEXT,
+    deleted_at BIGINT,
+    purged_at BIGINT,
+    expires_at BIGINT,
+    CONSTRAINT committed_is_whole
+    CHECK (state <> 'committed'
+        OR (version IS NOT NULL
+            AND (job IS NOT NULL OR (manifest IS NOT NULL AND contents IS NOT NULL))))
+);
+
+CREATE UNIQUE INDEX artifacts_by_version ON artifacts (collection_seq, version)
+WHERE version IS NOT NULL;
+
+-- What is logged again is found by its digest.
+CREATE INDEX artifacts_by_digest ON artifacts (collection_seq, digest);
+
+-- What nobody committed, and what was deleted and still has something, the oldest first.
+CREATE INDEX artifacts_pending ON artifacts (updated_at) WHERE state = 'pending';
+
+CREATE INDEX artifacts_to_purge ON artifacts (deleted_at)
+WHERE deleted_at IS NOT NULL AND purged_at IS NULL;
+
+-- What has a time to live, the one that ends first before the others.
+CREATE INDEX artifacts_to_expire ON artifacts (expires_at)
+WHERE expires_at IS NOT NULL AND deleted_at IS NULL;
+
+INSERT INTO artifacts (
+    seq, collection_seq, state, digest, version, description, metadata, tags, history_step, wanted,
+    client_id, distributed_id, run_seq, created_by, created_at, updated_at, manifest, contents,
+    file_count, size, job, deleted_at, purged_at
+)
+SELECT
+    seq, collection_seq, state, digest, version, description, metadata, tags, history_step, wanted,
+    client_id, distributed_id, run_seq, created_by, created_at, updated_at, manifest, contents,
+    file_count, size, job, deleted_at, purged_at
+FROM artifacts_before;
+
+DROP TABLE artifacts_before;
+
+-- Jobs that were not artifacts become some: a name is a collection, a version an artifact. A name
+-- that an artifact has already gets an ending.
+CREATE TEMPORARY TABLE moved_jobs AS
+SELECT
+    jobs.entity,
+    jobs.entity_folded,
+    jobs.project,
+    jobs.project_folded,
+    jobs.name_folded,
+    jobs.version + 1 AS version_count,
+    jobs.created_at,
+    jobs.created_by,
+    CASE WHEN EXISTS (
+        SELECT 1 FROM artifact_collections AS known
+        WHERE
+            known.entity_folded = jobs.entity_folded
+            AND known.project_folded = jobs.project_folded
+            AND known.name = jobs.name
+            AND known.deleted_at IS NULL
+    ) THEN jobs.name || '-job-of-shipway' ELSE jobs.name END AS name
+FROM jobs
+WHERE jobs.version = (
+    SELECT max(newer.version) FROM jobs AS newer
+    WHERE
+        newer.entity_folded = jobs.entity_folded
+        AND newer.project_folded = jobs.project_folded
+        AND newer.name_folded = jobs.name_folded
+);
+
+INSERT INTO artifact_collections (
+    entity, entity_folded, project, project_folded, name, type, tags, version_count, created_at,
+    created_by
+)
+SELECT
+    entity, entity_folded, project, project_folded, name, 'job', '[]', version_count, created_at,
+    created_by
+FROM moved_jobs;
+
+INSERT INTO artifacts (
+    collection_seq, state, digest, version, description, tags, wanted, created_by, created_at,
+    updated_at, job
+)
+SELECT
+    collections.seq,
+    'committed',
+    '',
+    jobs.version,
+    nullif(jobs.description, ''),
+    '[]',
+    '[]',
+    jobs.created_by,
+    jobs.created_at,
+    jobs.created_at,
+    '{"kind":"' || jobs.kind || '","source":' || jobs.source
+    || ',"args":' || jobs.args || ',"run_config":' || jobs.run_config
+    || ',"resource_args":' || jobs.resource_args
+    || coalesce(',"entry_point":' || jobs.entry_point, '')
+    || coalesce(',"resource":' || json_quote(jobs.resource), '')
+    || coalesce(',"python":' || json_quote(jobs.python), '')
+    || '}'
+FROM jobs
+JOIN moved_jobs AS moved
+    ON
+        moved.entity_folded = jobs.entity_folded
+        AND moved.project_folded = jobs.project_folded
+        AND moved.name_folded = jobs.name_folded
+JOIN artifact_collections AS collections
+    ON
+        collections.entity_folded = moved.entity_folded
+        AND collections.project_folded = moved.project_folded
+        AND collections.name = moved.name
+        AND collections.deleted_at IS NULL;
+
+INSERT INTO artifact_aliases (collection_seq, alias, artifact_seq)
+SELECT artifacts.collection_seq, job_aliases.alias, artifacts.seq
+FROM job_aliases
+JOIN moved_jobs AS moved
+    ON
+        moved.entity_folded = job_aliases.entity_folded
+        AND moved.project_folded = job_aliases.project_folded
+        AND moved.name_folded = job_aliases.name_folded
+JOIN artifact_collections AS collections
+    ON
+        collections.entity_folded = moved.entity_folded
+        AND collections.project_folded = moved.project_folded
+        AND collections.name = moved.name
+        AND collections.deleted_at IS NULL
+JOIN artifacts
+    ON
+        artifacts.collection_seq = collections.seq
+        AND artifacts.version = job_aliases.version;
+
+DROP TABLE moved_jobs;
+
+DROP TABLE job_aliases;
+
+DROP TABLE jobs;
