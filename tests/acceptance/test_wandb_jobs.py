@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shipway import launch_add
+from shipway import QueuedRun, launch_add
 from shipway.domain.errors import ShipwayError
 from tests.support.embedded import Embedded, embedded
 from tests.support.shell import shell_of
@@ -138,6 +138,90 @@ def test_a_job_of_ours_is_one_of_the_client_s(shipway: tuple[Embedded, WandbClie
         "code": "code-train:v2", "versions": ["v2", "v1", "v0"],
     }  # fmt: skip
     assert "train.py" in shown, shown
+
+
+INPUTS = """
+import json
+import wandb
+from wandb.sdk import launch
+
+layers = {"type": "object", "properties": {"layers": {"type": "integer", "maximum": 100}}}
+launch.manage_config_file("config.yaml", schema={"type": "object", "properties": {"net": layers}})
+run = wandb.init(settings=wandb.Settings(disable_job_creation=False), config={"lr": 0.1})
+rate = {"type": "number", "maximum": 1}
+launch.manage_wandb_config(schema={"type": "object", "properties": {"lr": rate}})
+data = run.use_artifact("data")
+with open("config.yaml") as file, open(data.file()) as other:
+    given = [file.read(), run.config["lr"], len(run.config["long"]), other.read()]
+print("GIVEN", json.dumps(given))
+run.log({"loss": 1})
+run.finish()
+"""
+
+
+@pytest.mark.parametrize(
+    "shipway", [VERSION, pytest.param(VERSIONS[-1], marks=pytest.mark.long)], indirect=True
+)
+def test_a_launched_job_finds_its_inputs_and_says_what_they_are(
+    shipway: tuple[Embedded, WandbClient], request: pytest.FixtureRequest
+) -> None:
+    """Earns: config, files and artifacts are the launch's; what a run learns of its job is kept."""
+    embedded_one, client = shipway
+    source = embedded_one.root / "code"
+    source.mkdir()
+    version = request.node.callspec.params["shipway"]
+    (source / "train.py").write_text(INPUTS)
+    (source / "config.yaml").write_text("net:\n  layers: 18\n")
+    (source / "requirements.txt").write_text(f"wandb=={version}\njsonschema\n")
+    entity = client.run(
+        """
+        data = wandb.Artifact("other", "dataset")
+        Path("x.txt").write_text("swapped")
+        data.add_file("x.txt")
+        with wandb.init(project="demo") as run:
+            run.log_artifact(data).wait()
+        say(entity=run.entity)
+        """
+    ).last["entity"]
+    wandb(
+        client, "job", "create", "-p", "demo", "-n", "train", "-E", "python train.py", "code",
+        str(source),
+    )  # fmt: skip
+
+    def launched(layers: int, rate: float) -> QueuedRun:
+        overrides = {
+            "run_config": {"lr": rate, "long": "x" * 40_000},
+            "files": {"config.yaml": {"net": {"layers": layers}}},
+            "artifacts": {"data": f"{entity}/demo/other:v0"},
+        }
+        return launch_add(job=f"{entity}/demo/train:latest", config={"overrides": overrides})
+
+    item = launched(50, 0.5)
+    run = item.wait_until_finished(timeout=300)
+    log = "\n".join(map(str, item.logs()))
+    read = client.run(
+        f"""
+        run = wandb.Api().run("{entity}/demo/{run.id}")
+        job = wandb.Api().artifact("{entity}/demo/train:latest", type="job")
+        say(
+            used=sorted(one.name for one in run.used_artifacts()), version=job.version,
+            inputs=sorted(job.metadata["input_types"]), said=sorted(job.metadata),
+        )
+        """
+    ).last
+
+    assert run.state == "finished", log
+    assert 'GIVEN ["net:\\n  layers: 50\\n", 0.5, 40000, "swapped"]' in log, log
+    assert read == {
+        "used": ["other:v0", "train:v0"], "version": "v0", "inputs": ["@wandb.config", "files"],
+        "said": ["input_schemas", "input_types", "output_types"],
+    }  # fmt: skip
+    with pytest.raises(ShipwayError, match=r"run_config\.lr: 2 is greater than the maximum of 1"):
+        launched(50, 2)
+    with pytest.raises(ShipwayError, match=r"files\.config\.yaml\.net\.layers: 200 is greater"):
+        launched(200, 0.5)
+    described = embedded_one.run("job", "describe", f"{entity}/demo/train")
+    assert '"maximum": 1' in described, described
 
 
 def test_a_job_of_an_image_is_known_by_its_tag(shipway: tuple[Embedded, WandbClient]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,16 @@ def test_a_long_run_config_is_cut_into_numbered_variables(place: Place) -> None:
     assert "WANDB_CONFIG" not in env
     text = env["WANDB_CONFIG_0"] + env["WANDB_CONFIG_1"]
     assert text == '{"text": "' + "x" * CONFIG_CHUNK + '"}'
+
+
+def test_wandb_s_run_uses_the_job_that_it_was_launched_from(place: Place) -> None:
+    assert "WANDB_ARTIFACTS" not in an_env(a_lease(), place)
+    own = a_lease(job="Team/vision/train:v1", entity="team", artifacts={"data": "data:v1"})
+    assert json.loads(an_env(own, place)["WANDB_ARTIFACTS"]) == {
+        "_wandb_job": "Team/vision/train:v1", "data": "data:v1",
+    }  # fmt: skip
+    others = a_lease(job="other/vision/train:v1", entity="team")
+    assert "WANDB_ARTIFACTS" not in an_env(others, place), "its key does not see that job"
 
 
 def test_a_second_attempt_lets_wandb_resume(place: Place) -> None:

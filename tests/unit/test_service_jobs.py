@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from shipway.domain.errors import Invalid, NotFound
+from shipway.domain.actor import Actor, Role
+from shipway.domain.artifact import ArtifactView
+from shipway.domain.errors import Forbidden, Invalid, NotFound
 from shipway.domain.ids import Digest
+from shipway.domain.item import Event
 from shipway.domain.job import Job, JobKind
+from shipway.service.artifacts import ArtifactEdit
 from shipway.service.jobs import ALIASES_LIMIT
+from shipway.service.ports import Tx
 from shipway.service.uploads import FRESH_MS
 from tests.unit.conftest import SOURCE, World
 
@@ -105,6 +111,7 @@ def test_the_code_of_a_job_must_have_been_uploaded_lately(world: World) -> None:
         ({"project": "a/b"}, "project"),
         ({"name": None}, "name"),
         ({"name": "-x"}, "name"),
+        ({"config_schema": {"type": "word"}}, "config_schema.type"),
     ],
 )
 def test_a_bad_job_is_refused_with_its_field(
@@ -155,3 +162,72 @@ def test_a_job_of_others_is_as_if_it_were_not_there(world: World) -> None:
         found = world.do(lambda tx: find(tx, who, entity=entity, project=None))
         assert [job.name for job in found] == ["train"]
     assert world.do(lambda tx: find(tx, world.root, entity="bob", project=None)) == []
+
+
+SCHEMA = {
+    "type": "object",
+    "required": ["lr", "epochs"],
+    "properties": {
+        "lr": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        "net": {"type": "object", "properties": {"name": {"enum": ["small", "big"]}}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "why"),
+    [
+        ({"lr": 2}, "run_config.lr", "2 is greater than the maximum of 1"),
+        ({"lr": "x"}, "run_config.lr", "'x' is not of type 'number'"),
+        ({"net": {"name": "huge"}}, "run_config.net.name", r"is not one of \['small', 'big'\]"),
+    ],
+)
+def test_a_run_config_that_does_not_fit_is_refused_at_push(
+    world: World, asked: dict[str, Any], field: str, why: str
+) -> None:
+    job = create(world, config_schema=SCHEMA, run_config={"lr": 0.5})
+    assert job.config_schema == SCHEMA
+    world.add(source=None, job=job.address)
+    world.add(source=None, job=job.address, run_config={"lr": 1, "net": {"name": "big"}, "more": 1})
+    with pytest.raises(Invalid, match=why) as refused:
+        world.add(source=None, job=job.address, run_config=asked)
+    assert refused.value.details["field"] == field
+    with pytest.raises(Invalid, match="maximum"):
+        world.add(source=None, job=job.address, parameters={"lr": 3})
+
+
+def completed(
+    world: World, job: Job, who: Actor, inputs: dict[str, Any] | None = None, **more: Any
+) -> ArtifactView:
+    """Say what a job's first run found."""
+    edit = ArtifactEdit(
+        metadata='{"input_types": {}}', inputs={"is_partial": False, **(inputs or {})}, **more
+    )
+
+    def work(tx: Tx) -> ArtifactView:
+        view = world.service.artifacts.named(tx, who, job.entity, job.project, f"{job.name}:v0")
+        assert view is not None
+        return world.service.artifacts.edit(tx, who, view.artifact.seq, edit)
+
+    return world.do(work)
+
+
+def test_a_job_is_completed_by_its_own_run_once_and_keeps_its_schema(world: World) -> None:
+    job = create(world, config_schema=SCHEMA)
+    other = create(world, name="other")
+    world.add(source=None, job=job.address)
+    grant = world.lease().leases[0]
+    program = replace(world.ann, role=Role.JOB, item_id=grant.item.id, attempt=1)
+    world.report(grant.item.id, grant.token, Event.START)
+    with pytest.raises(Forbidden):
+        completed(world, other, program)
+    done = completed(world, job, program, {"config_schema": None}, description="mine", aliases=())
+    assert (done.artifact.metadata, done.artifact.description) == ('{"input_types": {}}', None)
+    assert done.aliases == ("latest",), "it says nothing else"
+    kept = world.do(lambda tx: world.service.jobs.get(tx, world.ann, job.address))
+    assert (kept.is_partial, kept.config_schema) == (False, SCHEMA)
+    with pytest.raises(Forbidden):
+        completed(world, job, program)
+    changed = completed(world, job, world.ann, {"config_schema": None})
+    assert changed.artifact.job is not None
+    assert changed.artifact.job["config_schema"] is None, "people may take it away"

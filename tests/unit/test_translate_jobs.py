@@ -13,12 +13,15 @@ from shipway.domain.errors import Invalid
 from shipway.domain.ids import Digest
 from shipway.domain.manifest import StoredFile, md5_of
 from shipway.server.graphql import ids
+from shipway.server.graphql.translate_artifacts import ArtifactName, override_of
 from shipway.server.graphql.translate_jobs import (
     JOB_FILE,
     JOB_FILE_LIMIT,
     code_of,
+    inputs_of,
     job_file_of,
     job_files,
+    metadata_of,
     read_job,
     recipe_of,
 )
@@ -176,3 +179,37 @@ def test_a_capsule_s_links_are_the_files_that_they_lead_to() -> None:
     odd = Entry(path=b"\xff", size=4, digest=digest_of(b"code"), mode=Mode.FILE)
     with pytest.raises(Invalid, match="no text"):
         files_of([odd], lambda digest: read[digest])
+
+
+def test_metadata_say_which_inputs_there_are() -> None:
+    schema, bad = {"type": "object"}, {"type": "float"}
+    said = {
+        "_partial": True,
+        "input_schemas": {"@wandb.config": schema, "files": {"a.yaml": schema, "b": bad}},
+    }
+    assert inputs_of(json.dumps(said)) == {
+        "is_partial": True, "config_schema": schema, "file_schemas": {"a.yaml": schema},
+    }  # fmt: skip
+    nothing: dict[str, Any] = {"is_partial": False, "config_schema": None, "file_schemas": {}}
+    for text in (None, "{}", "[", "[1]", '{"input_schemas": {"@wandb.config": {"type": "float"}}}'):
+        assert inputs_of(text) == nothing
+    assert json.loads(metadata_of({"is_partial": True, "config_schema": schema})) == {
+        "_partial": True, "input_schemas": {"@wandb.config": schema},
+    }  # fmt: skip
+    assert metadata_of(None) == metadata_of({}) == "{}"
+
+
+def test_a_launch_names_artifacts_in_many_ways() -> None:
+    asked = ArtifactName("ann", "demo", "data:latest")
+    node = ids.number("Artifact", 7)
+    for value, found in {
+        "other:v1": ArtifactName("ann", "demo", "other:v1"),
+        "p/other:v1": ArtifactName("ann", "p", "other:v1"),
+        "wandb-artifact://bob/p/other:v1": ArtifactName("bob", "p", "other:v1"),
+        f"wandb-artifact://_id/{node}": 7,
+    }.items():
+        assert override_of(value, asked) == found
+    assert override_of({"_type": "artifactVersion", "id": node}, asked) == 7
+    for odd in (7, {"id": None}):
+        with pytest.raises(Invalid):
+            override_of(odd, asked)

@@ -26,6 +26,7 @@ CERTIFICATES = (
 )
 DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "JAX_PLATFORMS")
 CONFIG_CHUNK = 32_670  # characters of one variable; wandb cuts at the same length
+JOB_SLOT = "_wandb_job"  # where wandb looks for the job of its run
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LOCKS = ("uv.lock", "pylock.toml", "requirements.txt", "pyproject.toml")
 _PYTHONS = ("python", "python3", "pypy", "pypy3", "ipython", "pytest", "torchrun", "accelerate")
@@ -102,7 +103,7 @@ def common_env(lease: Lease, around: Surroundings) -> dict[str, str]:
     spec = lease.spec
     env = {**around.own, **_cut("WANDB_CONFIG", spec.get("run_config") or {})}
     for name, value in (
-        ("WANDB_ARTIFACTS", spec.get("artifacts")),
+        ("WANDB_ARTIFACTS", _artifacts(spec)),
         ("WANDB_LAUNCH_FILE_OVERRIDES", spec.get("files")),
     ):
         if value:
@@ -110,6 +111,15 @@ def common_env(lease: Lease, around: Surroundings) -> dict[str, str]:
     if spec.get("queue_entity"):
         env["WANDB_LAUNCH_QUEUE_ENTITY"] = str(spec["queue_entity"])
     return env
+
+
+def _artifacts(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stands for artifacts; wandb's run notes that it uses a job of its entity."""
+    overrides = spec.get("artifacts") or {}
+    job = spec.get("job")
+    if not job or job.partition("/")[0].casefold() != str(spec.get("entity")).casefold():
+        return dict(overrides)
+    return {JOB_SLOT: job, **overrides}
 
 
 def build_env(lease: Lease, common: Mapping[str, str], place: Place) -> dict[str, str]:

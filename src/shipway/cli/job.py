@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -34,6 +35,8 @@ FIELDS = {
     "resource": "resource",
     "resource_args": "resource args",
     "python": "python",
+    "config_schema": "config schema",
+    "file_schemas": "file schemas",
     "description": "description",
     "created_by": "made by",
 }
@@ -54,6 +57,11 @@ def job() -> None:
 @click.option("-g", "--version", help="git: branch, tag or commit; default: HEAD.")
 @click.option("-a", "--alias", "aliases", multiple=True, help="A name beside `latest`.")
 @click.option("--python", help="The Python version it wants.")
+@click.option(
+    "--schema",
+    type=click.File("rb"),
+    help="A JSON Schema in a file: a launch whose run config does not fit it is refused.",
+)
 @click.option("-d", "--description", default="", help="One line for people.")
 @as_json
 def create(*, kind: str, path: str, is_json: bool, **options: Any) -> None:
@@ -64,6 +72,8 @@ def create(*, kind: str, path: str, is_json: bool, **options: Any) -> None:
     client = connection().client
     given = {name: value for name, value in options.items() if value not in (None, ())}
     version = given.pop("version", None)
+    if "schema" in given:
+        given["config_schema"] = _schema(given.pop("schema"))
     if "entry_point" in given:
         given["entry_point"] = shlex.split(given["entry_point"])
     source = _source(
@@ -101,6 +111,13 @@ def describe(*, job: str, is_json: bool) -> None:
         emit(found)
     else:
         fields(found, FIELDS)
+
+
+def _schema(file: IO[bytes]) -> Any:
+    try:
+        return json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise Invalid(f"{file.name} is not JSON: {error}", field="schema") from None
 
 
 def _source(

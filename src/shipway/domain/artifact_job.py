@@ -85,8 +85,11 @@ def values_of(job: Job) -> dict[str, Any]:
         "resource": job.resource,
         "resource_args": dict(job.resource_args),
         "python": job.python,
+        "config_schema": job.config_schema,
+        "file_schemas": dict(job.file_schemas),
+        "is_partial": job.is_partial,
     }
-    return {key: value for key, value in values.items() if value not in (None, [], {})}
+    return {key: value for key, value in values.items() if value not in (None, [], {}, False)}
 
 
 def is_runnable(view: ArtifactView) -> bool:
@@ -116,6 +119,9 @@ def job_of(view: ArtifactView) -> Job:
         resource=values.get("resource"),
         resource_args=values.get("resource_args") or {},
         python=values.get("python"),
+        config_schema=values.get("config_schema"),
+        file_schemas=values.get("file_schemas") or {},
+        is_partial=bool(values.get("is_partial")),
         description=view.artifact.description or "",
         created_by=view.artifact.created_by or "",
         created_at=view.artifact.created_at,

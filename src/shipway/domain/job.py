@@ -33,6 +33,9 @@ class Job:
     resource: str | None = None
     resource_args: Mapping[str, Any] = field(default_factory=dict)
     python: str | None = None
+    config_schema: Mapping[str, Any] | None = None  # what run_config may be
+    file_schemas: Mapping[str, Any] = field(default_factory=dict)  # what files may be, by path
+    is_partial: bool = False  # its first run says what goes in and what comes out
     description: str = ""
     created_by: str = ""
     created_at: int = 0

@@ -126,12 +126,16 @@ class Api:
         resource: str | None = None,
         resource_args: Mapping[str, Any] | None = None,
         python: str | None = None,
+        config_schema: Mapping[str, Any] | None = None,
         description: str = "",
         aliases: Sequence[str] = (),
         entity: str | None = None,
         project: str | None = None,
     ) -> Job:
-        """Store the next version of a job; `kind` is `git`, `code` or `image`."""
+        """Store the next version of a job; `kind` is `git`, `code` or `image`.
+
+        `config_schema` is a JSON Schema: a launch whose run config does not fit it is refused.
+        """
         asked = {
             "name": name,
             "kind": kind,
@@ -142,6 +146,7 @@ class Api:
             "resource": resource,
             "resource_args": resource_args,
             "python": python,
+            "config_schema": config_schema,
             "description": description,
             "aliases": list(aliases),
             "entity": entity,

@@ -27,6 +27,8 @@ class Job:
     resource: str | None = None
     resource_args: Mapping[str, Any] = field(default_factory=dict)
     python: str | None = None
+    config_schema: Mapping[str, Any] | None = None
+    file_schemas: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
 
     @property
@@ -52,5 +54,7 @@ class Job:
             resource=value.get("resource"),
             resource_args=value.get("resource_args") or {},
             python=value.get("python"),
+            config_schema=value.get("config_schema"),
+            file_schemas=value.get("file_schemas") or {},
             description=str(value.get("description") or ""),
         )

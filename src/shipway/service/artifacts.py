@@ -67,6 +67,7 @@ class ArtifactEdit:
     tags_to_add: Sequence[str] = ()
     tags_to_delete: Sequence[str] = ()
     aliases: Sequence[str] | None = field(default=None)  # all that it is to have
+    inputs: Mapping[str, Any] | None = None  # of a job's: what the metadata say of them
 
 
 class Artifacts:
@@ -121,6 +122,14 @@ class Artifacts:
             return None
         return version_named(tx, collection, alias)
 
+    def override(self, tx: Tx, actor: Actor, entity: str, project: str, name: str) -> Any:
+        """Return what a launch puts in the place of an artifact that its program asks for."""
+        item = None if actor.item_id is None else tx.items.get(actor.item_id)
+        overrides = {} if item is None else json.loads(item.spec).get("artifacts") or {}
+        title, alias = split_name(name)
+        slots = (f"{entity}/{project}/{name}", name, title if alias == LATEST else name)
+        return next((overrides[slot] for slot in slots if slot in overrides), None)
+
     def of_client(self, tx: Tx, actor: Actor, client_id: str) -> int | None:
         """Return the version that a client of the actor's entity calls so."""
         require(actor, USERS, "read artifacts")
@@ -129,8 +138,12 @@ class Artifacts:
     def edit(self, tx: Tx, actor: Actor, seq: int, edit: ArtifactEdit) -> ArtifactView:
         """Change what people say of a version."""
         view = self.get(tx, actor, seq)
-        self.check_writes(tx, actor, view.artifact)
         found = view.artifact
+        is_completed = edit.metadata is not None and self._completes(tx, actor, view)
+        if is_completed:
+            edit = ArtifactEdit(metadata=edit.metadata, inputs=edit.inputs)
+        else:
+            self.check_writes(tx, actor, found)
         gone = set(edit.tags_to_delete)
         tags = tuple(dict.fromkeys((*found.tags, *_tags(edit.tags_to_add))))
         changed = replace(
@@ -140,6 +153,7 @@ class Artifacts:
             else check_description(edit.description),
             metadata=found.metadata if edit.metadata is None else _metadata(edit.metadata),
             tags=tuple(tag for tag in tags if tag not in gone),
+            job=_job(found.job, edit.inputs, is_kept=is_completed),
             updated_at=self._clock.now(),
         )
         _check_count("tags", changed.tags, TAGS_LIMIT)
@@ -217,6 +231,17 @@ class Artifacts:
                 return
             raise Forbidden("the key of a launched program changes what its own run logged only")
         raise Forbidden(f"a key with the role {actor.role} may not change artifacts")
+
+    def _completes(self, tx: Tx, actor: Actor, view: ArtifactView) -> bool:
+        """Tell whether a job's first run says what goes in and what comes out."""
+        item = None if actor.item_id is None else tx.items.get(actor.item_id)
+        if item is None or json.loads(item.spec).get("job") != view.address:
+            return False
+        run = tx.runs.get(item.entity, item.project, item.run_id)
+        if run is None or not (view.artifact.job or {}).get("is_partial"):
+            return False
+        self._tracked.check_writes(tx, actor, run)
+        return True
 
     def _run(self, tx: Tx, actor: Actor, ask: ArtifactAsk) -> Run | None:
         if not ask.run:
@@ -314,6 +339,17 @@ def check_tags(tags: Sequence[str], *, known: Sequence[str] = ()) -> tuple[str, 
 
 def _tags(tags: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(check_artifact_name(tag, field="tag") for tag in tags))
+
+
+def _job(
+    job: Mapping[str, Any] | None, inputs: Mapping[str, Any] | None, *, is_kept: bool
+) -> Mapping[str, Any] | None:
+    """Return a job with what its metadata say of its inputs; what a run leaves out is kept."""
+    if job is None or inputs is None or "kind" not in job:
+        return job
+    return {**job, **{key: value for key, value in inputs.items() if value or not is_kept}} | {
+        "is_partial": inputs["is_partial"]
+    }
 
 
 def _metadata(text: str | None) -> str | None:

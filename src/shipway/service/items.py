@@ -93,6 +93,8 @@ class Items:
             known_resources=sorted(self._resources.known(tx, draft.resource)),
         )
         self._check(actor, spec, queue)
+        if job is not None:
+            self._resources.check_inputs(job, spec)
         lock = ran.lock_digest if ran is not None and not draft.refresh else None
         item = self._insert(tx, actor, spec, queue, key=key, body_hash=body_hash, lock=lock)
         if spec.run is None:  # last: an SDK uploads once nothing else is wrong

@@ -17,6 +17,7 @@ from shipway.domain.artifact import (
     check_alias,
 )
 from shipway.domain.artifact_job import is_runnable, job_of, values_of
+from shipway.domain.config_schema import checkable
 from shipway.domain.errors import Invalid, NotFound
 from shipway.domain.job import Job, JobKind
 from shipway.domain.names import DEFAULT_PROJECT, check_name
@@ -151,8 +152,18 @@ def _read(values: Mapping[str, Any], *, entity: str) -> Job:
         resource=values.get("resource"),
         resource_args=_mapping(values, "resource_args"),
         python=values.get("python"),
+        config_schema=_schema(values),
+        is_partial=True,
         description=str(values.get("description") or "")[:DESCRIPTION_LIMIT],
     )
+
+
+def _schema(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    schema = values.get("config_schema")
+    if schema is None:
+        return None
+    checkable(schema, field="config_schema")
+    return dict(schema)
 
 
 def _strings(values: Mapping[str, Any], key: str) -> tuple[str, ...] | None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from shipway.domain.config_schema import checkable
 from shipway.domain.errors import Invalid
+from shipway.domain.job import Job
+from shipway.domain.launch_spec import LaunchSpec
 from shipway.service.ports import Tx
 
 BUILT_IN = ("local-process", "local-container", "kubernetes", "slurm", "ray")
@@ -37,6 +40,17 @@ class Resources:
         for name, schema in schemas.items():
             if isinstance(schema, Mapping):
                 self._schemas.setdefault(name, schema)
+
+    def check_inputs(self, job: Job, spec: LaunchSpec) -> None:
+        """Raise `Invalid` with the path of a value that a job's schemas do not allow."""
+        asked: dict[str, tuple[Mapping[str, Any] | None, Any]] = {
+            "run_config": (job.config_schema, spec.run_config)
+        }
+        for path, schema in job.file_schemas.items():
+            asked[f"files.{path}"] = (schema, spec.files.get(path))
+        for field, (schema, values) in asked.items():
+            if schema is not None:
+                self._check(checkable(schema, field=field), values, field)
 
     def check_args(self, resource: str, values: object, *, path: str) -> None:
         """Raise `Invalid` with the path of the bad key."""

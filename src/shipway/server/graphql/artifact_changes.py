@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from shipway.domain.artifact import JOB_TYPE, ArtifactState, ArtifactView, ManifestRow
@@ -16,6 +17,7 @@ from shipway.server.graphql.translate_artifacts import KINDS, ask_of, edit_of, f
 from shipway.server.graphql.translate_jobs import (
     check_code,
     code_of,
+    inputs_of,
     job_file_of,
     read_job,
     recipe_of,
@@ -119,6 +121,8 @@ async def update(_: Any, info: Info, *, input: dict[str, Any]) -> dict[str, Any]
     """Change what is said of a version."""
     call = info.context
     actor, artifacts, edit = call.actor, call.edge.service.artifacts, edit_of(input)
+    if edit.metadata is not None:
+        edit = replace(edit, inputs=inputs_of(edit.metadata))
     seq = ids.read_number("Artifact", input["artifactID"])
     return {"artifact": await call.edge.write(lambda tx: artifacts.edit(tx, actor, seq, edit))}
 
@@ -183,9 +187,10 @@ async def _job(call: Call, plan: Plan, resolved: Resolved) -> tuple[dict[str, An
             view = await edge.read(lambda tx: artifacts.get(tx, actor, number))
             check_code(view, plan.view.collection.entity)
             code = await edge.run(lambda: stored_files(edge.blobs, view.artifact))
-        return recipe_of(job, paths=list(files), code=code)
+        fields, capsule = recipe_of(job, paths=list(files), code=code)
     except (Invalid, NotFound) as error:
         return {REFUSED: error.message}, b""
+    return fields | inputs_of(plan.view.artifact.metadata), capsule
 
 
 def _names(values: dict[str, Any]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import mimetypes
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +18,8 @@ from shipway.server.graphql.people import user
 from shipway.server.graphql.projects import ProjectNode
 from shipway.server.graphql.resolving import Info, Resolvers
 from shipway.server.graphql.translate import time_of
-from shipway.server.graphql.translate_artifacts import STATES
+from shipway.server.graphql.translate_artifacts import STATES, ArtifactName, override_of
+from shipway.server.graphql.translate_jobs import metadata_of
 from shipway.server.signed import Right
 from shipway.service.artifact_uploads import files_of
 from shipway.service.ports import Tx
@@ -56,7 +56,16 @@ async def by_name(
     """Return the version that `name:alias` stands for, or null."""
     call = info.context
     actor, artifacts = call.actor, call.edge.service.artifacts
-    return await call.edge.read(lambda tx: artifacts.named(tx, actor, node.entity, node.name, name))
+
+    def work(tx: Tx) -> ArtifactView | None:
+        other = artifacts.override(tx, actor, node.entity, node.name, name)
+        asked = ArtifactName(node.entity, node.name, name)
+        where = asked if other is None else override_of(other, asked)
+        if isinstance(where, int):
+            return artifacts.get(tx, actor, where)
+        return artifacts.named(tx, actor, *where)
+
+    return await call.edge.read(work)
 
 
 async def membership_by_name(node: ProjectNode, info: Info, *, name: str) -> dict[str, Any] | None:
@@ -292,7 +301,7 @@ RESOLVERS: Resolvers = {
         "ttlIsInherited": lambda *_: True,
         "state": lambda view, _: STATES[view.artifact.state],
         "description": lambda view, _: view.artifact.description,
-        "metadata": lambda view, _: view.artifact.metadata or json.dumps({}),
+        "metadata": lambda view, _: view.artifact.metadata or metadata_of(view.artifact.job),
         "versionIndex": lambda view, _: view.artifact.version,
         "size": of_filled(lambda view: view.artifact.size),
         "fileCount": of_filled(lambda view: view.artifact.file_count),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from shipway.domain.artifact import ArtifactState, ArtifactView, Collection, ManifestKind
 from shipway.domain.errors import Invalid
@@ -25,6 +25,14 @@ KINDS: Mapping[str | None, ManifestKind] = {
     "PATCH": ManifestKind.PATCH,
     "INCREMENTAL": ManifestKind.INCREMENTAL,
 }
+
+
+class ArtifactName(NamedTuple):
+    """Where a version is found."""
+
+    entity: str
+    project: str
+    name: str  # name:alias
 
 
 def ask_of(values: Mapping[str, Any]) -> ArtifactAsk:
@@ -58,6 +66,24 @@ def edit_of(values: Mapping[str, Any]) -> ArtifactEdit:
         tags_to_delete=_tags(values.get("tagsToDelete")),
         aliases=None if aliases is None else [one["alias"] for one in aliases],
     )
+
+
+def override_of(value: object, asked: ArtifactName) -> ArtifactName | int:
+    """Read which version a launch puts in the place of one that is asked for, or its number."""
+    if isinstance(value, Mapping):
+        value = f"_id/{value.get('id')}"
+    if not isinstance(value, str):
+        raise Invalid(
+            f"overrides.artifacts has {value!r} for {asked.name!r}: write an artifact's address",
+            field="overrides.artifacts",
+            value=value,
+        )
+    text = value.removeprefix("wandb-artifact://")
+    if text.startswith("_id/"):
+        return ids.read_number("Artifact", text.removeprefix("_id/"))
+    *above, name = text.split("/")
+    project = above[-1] if above else asked.project
+    return ArtifactName(above[-2] if len(above) > 1 else asked.entity, project, name)
 
 
 def files_of(values: Sequence[Mapping[str, Any]]) -> list[FileAsk]:

@@ -10,6 +10,7 @@ from typing import Any
 from shipway.domain.artifact import ArtifactView
 from shipway.domain.artifact_job import capsule_of
 from shipway.domain.capsule import digest_of
+from shipway.domain.config_schema import checkable
 from shipway.domain.errors import Invalid
 from shipway.domain.git_address import parse_git_address
 from shipway.domain.ids import Digest
@@ -23,6 +24,7 @@ JOB_FILE = "wandb-job.json"
 REQUIREMENTS_FILE = "requirements.frozen.txt"  # clients copy it beside the code
 PATCH_FILE = "diff.patch"
 JOB_FILE_LIMIT = 1 << 20  # bytes
+CONFIG_INPUT = "@wandb.config"
 CODE_PREFIX = "wandb-artifact://_id/"
 _PROTOCOLS = ("https", "ssh", "http")
 _INTERPRETERS = {"py": "python", "ipynb": "python", "sh": "sh"}
@@ -67,6 +69,49 @@ def read_job(data: bytes) -> WandbJob:
         source=source,
         python=runtime if isinstance(runtime, str) else None,
     )
+
+
+def inputs_of(metadata: str | None) -> dict[str, Any]:
+    """Return what a job's metadata say of its inputs; a schema that nothing can be held to is none.
+
+    The client warns of such a schema, and keeps it.
+    """
+    try:
+        said = json.loads(metadata or "{}")
+    except (ValueError, RecursionError):
+        said = {}
+    said = said if isinstance(said, Mapping) else {}
+    schemas = said.get("input_schemas")
+    schemas = schemas if isinstance(schemas, Mapping) else {}
+    files = schemas.get("files")
+    files = files if isinstance(files, Mapping) else {}
+    checked = {
+        path: schema for path, schema in files.items() if _is_checkable(schema)
+    }  # fmt: skip
+    config = schemas.get(CONFIG_INPUT)
+    return {
+        "is_partial": bool(said.get("_partial")),
+        "config_schema": config if _is_checkable(config) else None,
+        "file_schemas": checked,
+    }
+
+
+def metadata_of(job: Mapping[str, Any] | None) -> str:
+    """Return the metadata of a job of ours, of which no client said any."""
+    if job is None:
+        return json.dumps({})
+    said: dict[str, Any] = {"_partial": True} if job.get("is_partial") else {}
+    if job.get("config_schema") is not None:
+        said["input_schemas"] = {CONFIG_INPUT: job["config_schema"]}
+    return json.dumps(said)
+
+
+def _is_checkable(schema: object) -> bool:
+    try:
+        checkable(schema, field="input_schemas")
+    except Invalid:
+        return False
+    return True
 
 
 def code_of(job: WandbJob) -> int | None:

@@ -60,6 +60,7 @@ class JobBody(Body):
     resource: str | None = None
     resource_args: dict[str, Any] | None = None
     python: str | None = None
+    config_schema: dict[str, Any] | None = None
     description: str | None = None
     aliases: list[StrictStr] | None = None
     entity: str | None = None

@@ -151,6 +151,8 @@ def job_view(job: Job) -> dict[str, Any]:
         "resource": job.resource,
         "resource_args": dict(job.resource_args),
         "python": job.python,
+        "config_schema": job.config_schema,
+        "file_schemas": dict(job.file_schemas),
         "description": job.description,
         "created_by": job.created_by,
         "created_at": job.created_at,
