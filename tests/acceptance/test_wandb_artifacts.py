@@ -236,6 +236,30 @@ def test_versions_and_collections_are_deleted(ann: WandbClient) -> None:
     ]  # fmt: skip
 
 
+def test_a_time_to_live_is_kept_and_changed(ann: WandbClient) -> None:
+    """Earns: scratch data goes by itself, and what somebody needs after all stays."""
+    done = ann.run(
+        """
+    from datetime import timedelta
+    with wandb.init(project="ttl") as run:
+        made = wandb.Artifact("scratch", type="dataset")
+        made.ttl = timedelta(days=3)
+        with made.new_file("a.txt") as file:
+            file.write("a")
+        run.log_artifact(made).wait()
+    find = lambda: wandb.Api().artifact("ttl/scratch:v0")
+    days = [find().ttl.days]
+    for ttl in (timedelta(days=30), None, wandb.ArtifactTTL.INHERIT):
+        found = find()
+        found.ttl = ttl
+        found.save()
+        days.append(find().ttl and find().ttl.days)
+    say(days=days)
+    """
+    )
+    assert done.last == {"days": [3, 30, None, None]}
+
+
 def test_a_run_is_deleted_with_what_it_logged(ann: WandbClient) -> None:
     """Earns: artifacts go with their run when asked, and stay else."""
     done = ann.run(

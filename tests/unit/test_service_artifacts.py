@@ -301,6 +301,36 @@ def test_what_nobody_committed_goes_after_a_week(maker: Maker) -> None:
         maker.commit(view)
 
 
+def test_a_version_goes_at_the_end_of_its_time_to_live(maker: Maker) -> None:
+    world, service = maker.world, maker.world.service.artifacts
+    kept, short = maker.log({"a": "1"}), maker.log({"a": "2"}, ttl_s=60, aliases=["best"])
+    longer = maker.log({"a": "3"}, name="other", ttl_s=60)
+    for ttl_s in (-3, 1 << 50):
+        with pytest.raises(Invalid, match="time to live"):
+            maker.log({"a": "4"}, ttl_s=ttl_s)
+
+    def edit(seq: int, ttl_s: int) -> ArtifactView:
+        return world.do(lambda tx: service.edit(tx, world.ann, seq, ArtifactEdit(ttl_s=ttl_s)))
+
+    assert edit(kept.artifact.seq, 30).artifact.expires_at == kept.artifact.created_at + 30_000
+    assert edit(kept.artifact.seq, 0).artifact.expires_at is None
+    edit(longer.artifact.seq, 90)
+    world.clock.advance(59_999)
+    assert world.do(world.service.upkeep.purge) == 0
+    world.clock.advance(1)
+    assert world.do(world.service.upkeep.purge) == 1
+    assert maker.named("data:v1") is None
+    assert maker.named("data:best") is None
+    found = maker.named("data:latest")
+    assert found is not None
+    assert found.artifact.seq == kept.artifact.seq
+    assert short.artifact.expires_at is not None
+    assert maker.named("other:latest") is not None
+    world.clock.advance(30_000)
+    world.do(world.service.upkeep.purge)
+    assert maker.named("other:latest") is None
+
+
 def tidy(maker: Maker) -> None:
     """Do the upkeep; every blob is as old as the clock says."""
     world = maker.world

@@ -10,8 +10,9 @@ from shipway.domain.artifact import ArtifactView, Collection, Part, check_artifa
 from shipway.domain.errors import Exists, NotFound
 from shipway.domain.run import Run
 from shipway.service.access import WRITERS, missing, require, sees
+from shipway.service.artifact_fields import check_description, check_tags
 from shipway.service.artifact_views import view_of
-from shipway.service.artifacts import USERS, Artifacts, check_description, check_tags
+from shipway.service.artifacts import USERS, Artifacts
 from shipway.service.ports import Clock, Tx
 
 COLLECTIONS_LIMIT = 10_000

@@ -25,16 +25,21 @@ from shipway.domain.names import DEFAULT_PROJECT, check_name, fold
 from shipway.domain.run import Run
 from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require, sees
 from shipway.service.artifact_collections import collection_for
+from shipway.service.artifact_fields import (
+    TAGS_LIMIT,
+    check_count,
+    check_description,
+    check_metadata,
+    end_of,
+    unique_tags,
+)
 from shipway.service.artifact_views import version_named, view_of
 from shipway.service.ports import Clock, Tx
 from shipway.service.queues import known_entity
 from shipway.service.tracked_runs import TrackedRuns
 
-TEXT_LIMIT = 64 << 10  # characters of a description
-METADATA_LIMIT = 4 << 20  # characters of JSON
 ID_LIMIT = 512  # characters of a client's own id, or of a digest
 ALIASES_LIMIT = 100  # of one version, or in one call
-TAGS_LIMIT = 100
 SAME_LIMIT = 100  # versions of one digest that are looked at
 USERS = READERS | {Role.JOB}
 
@@ -56,6 +61,7 @@ class ArtifactAsk:
     history_step: int | None = None
     client_id: str | None = None
     distributed_id: str | None = None
+    ttl_s: int | None = None  # how long it stays; None: until somebody deletes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,7 @@ class ArtifactEdit:
     tags_to_add: Sequence[str] = ()
     tags_to_delete: Sequence[str] = ()
     aliases: Sequence[str] | None = field(default=None)  # all that it is to have
+    ttl_s: int | None = None  # from when it was made; 0: until somebody deletes it
     inputs: Mapping[str, Any] | None = None  # of a job's: what the metadata say of them
 
 
@@ -82,7 +89,7 @@ class Artifacts:
         run = self._run(tx, actor, ask)
         collection = self._collection(tx, actor, ask)
         aliases = tuple(dict.fromkeys(check_alias(alias) for alias in ask.aliases))
-        _check_count("aliases", aliases, ALIASES_LIMIT)
+        check_count("aliases", aliases, ALIASES_LIMIT)
         known = self._known(tx, collection, ask)
         if known is None:
             known = self._insert(tx, actor, collection, run, replace(ask, aliases=aliases))
@@ -145,18 +152,21 @@ class Artifacts:
         else:
             self.check_writes(tx, actor, found)
         gone = set(edit.tags_to_delete)
-        tags = tuple(dict.fromkeys((*found.tags, *_tags(edit.tags_to_add))))
+        tags = tuple(dict.fromkeys((*found.tags, *unique_tags(edit.tags_to_add))))
         changed = replace(
             found,
             description=found.description
             if edit.description is None
             else check_description(edit.description),
-            metadata=found.metadata if edit.metadata is None else _metadata(edit.metadata),
+            metadata=found.metadata if edit.metadata is None else check_metadata(edit.metadata),
             tags=tuple(tag for tag in tags if tag not in gone),
+            expires_at=found.expires_at
+            if edit.ttl_s is None
+            else end_of(found.created_at, edit.ttl_s),
             job=_job(found.job, edit.inputs, is_kept=is_completed),
             updated_at=self._clock.now(),
         )
-        _check_count("tags", changed.tags, TAGS_LIMIT)
+        check_count("tags", changed.tags, TAGS_LIMIT)
         tx.artifacts.amend(changed)
         if edit.aliases is not None:
             for alias in set(view.aliases) - set(edit.aliases):
@@ -174,7 +184,7 @@ class Artifacts:
         """Take aliases from a version; what is another's stays."""
         view = self.get(tx, actor, seq)
         self.check_writes(tx, actor, view.artifact)
-        _check_count("aliases", aliases, ALIASES_LIMIT)
+        check_count("aliases", aliases, ALIASES_LIMIT)
         for alias in aliases:
             tx.aliases.delete(view.collection.seq, alias, seq)
 
@@ -205,11 +215,17 @@ class Artifacts:
                 f"artifact {view.name!r} has the aliases {names}: delete them first, or with it"
             )
         self.remove(tx, view)
-        if LATEST in view.aliases:
-            newest = tx.artifacts.of_collection(view.collection.seq, before=1 << 40, limit=1)
-            if newest:
-                tx.aliases.put(view.collection.seq, LATEST, newest[0].seq)
+        self._pass_latest_on(tx, view)
         return view
+
+    def expire(self, tx: Tx, *, limit: int) -> int:
+        """Delete versions whose time to live is over, aliases or not; return how many."""
+        found = tx.artifacts.expired(now=self._clock.now(), limit=limit)
+        for artifact in found:
+            view = view_of(tx, artifact)
+            self.remove(tx, view)
+            self._pass_latest_on(tx, view)
+        return len(found)
 
     def remove(self, tx: Tx, view: ArtifactView) -> None:
         """Delete a version with its aliases; its bytes go a week later."""
@@ -218,6 +234,12 @@ class Artifacts:
         now = self._clock.now()
         gone = replace(view.artifact, state=ArtifactState.DELETED, deleted_at=now, updated_at=now)
         tx.artifacts.amend(gone)
+
+    def _pass_latest_on(self, tx: Tx, gone: ArtifactView) -> None:
+        if LATEST in gone.aliases:
+            newest = tx.artifacts.of_collection(gone.collection.seq, before=1 << 40, limit=1)
+            if newest:
+                tx.aliases.put(gone.collection.seq, LATEST, newest[0].seq)
 
     def check_writes(self, tx: Tx, actor: Actor, artifact: Artifact) -> None:
         """Raise unless the actor may change a version; a program changes what its run logged."""
@@ -290,8 +312,8 @@ class Artifacts:
             if len(text) > ID_LIMIT:
                 raise Invalid(f"{name} has more than {ID_LIMIT} characters", field=name)
         now = self._clock.now()
-        tags = _tags(ask.tags)
-        _check_count("tags", tags, TAGS_LIMIT)
+        tags = unique_tags(ask.tags)
+        check_count("tags", tags, TAGS_LIMIT)
         return tx.artifacts.insert(
             Artifact(
                 seq=0,
@@ -299,7 +321,7 @@ class Artifacts:
                 state=ArtifactState.PENDING,
                 digest=ask.digest,
                 description=check_description(ask.description),
-                metadata=_metadata(ask.metadata),
+                metadata=check_metadata(ask.metadata),
                 tags=tags,
                 history_step=ask.history_step,
                 wanted=tuple(ask.aliases),
@@ -309,36 +331,19 @@ class Artifacts:
                 created_by=actor.user,
                 created_at=now,
                 updated_at=now,
+                expires_at=None if ask.ttl_s is None else end_of(now, ask.ttl_s),
             )
         )
 
     def _put_aliases(self, tx: Tx, view: ArtifactView, aliases: Sequence[str]) -> None:
         if view.artifact.state is not ArtifactState.COMMITTED:
             raise Conflict(f"artifact {view.collection.name!r} is not whole yet")
-        _check_count("aliases", aliases, ALIASES_LIMIT)
+        check_count("aliases", aliases, ALIASES_LIMIT)
         for alias in aliases:
             tx.aliases.put(view.collection.seq, check_alias(alias), view.artifact.seq)
 
     def _link(self, tx: Tx, run: Run, part: Part, artifact: Artifact) -> None:
         tx.artifact_links.link(run.seq, part, artifact.seq, used_as=None, at=self._clock.now())
-
-
-def check_description(text: str | None) -> str | None:
-    """Return a description of a bearable length."""
-    if text is not None and len(text) > TEXT_LIMIT:
-        raise Invalid(f"a description has at most {TEXT_LIMIT} characters", field="description")
-    return text
-
-
-def check_tags(tags: Sequence[str], *, known: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return tags, each once, after those that are there."""
-    found = tuple(dict.fromkeys((*known, *_tags(tags))))
-    _check_count("tags", found, TAGS_LIMIT)
-    return found
-
-
-def _tags(tags: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(check_artifact_name(tag, field="tag") for tag in tags))
 
 
 def _job(
@@ -350,25 +355,3 @@ def _job(
     return {**job, **{key: value for key, value in inputs.items() if value or not is_kept}} | {
         "is_partial": inputs["is_partial"]
     }
-
-
-def _metadata(text: str | None) -> str | None:
-    if text is None:
-        return None
-    value: Any = None
-    if len(text) <= METADATA_LIMIT:
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            value = None
-    if not isinstance(value, Mapping):
-        raise Invalid(
-            f"metadata must be a JSON object of at most {METADATA_LIMIT} characters",
-            field="metadata",
-        )
-    return text
-
-
-def _check_count(name: str, values: Sequence[str], limit: int) -> None:
-    if len(values) > limit:
-        raise Invalid(f"at most {limit} {name} are kept", field=name, value=len(values))

@@ -13,6 +13,7 @@ from shipway.domain.ids import Digest, ItemId
 from shipway.domain.lease import Moved
 from shipway.domain.run import ConsoleChunk, Run
 from shipway.domain.tombstone import KEPT_MS
+from shipway.service.artifacts import Artifacts
 from shipway.service.lease_time import LeaseTime
 from shipway.service.leases import Leases
 from shipway.service.ports import Blobs, Clock, LogChunk, Tx
@@ -43,8 +44,15 @@ class Upkeep:
     """What the server does by itself, each call one transaction's work."""
 
     def __init__(
-        self, *, clock: Clock, leases: Leases, lease_time: LeaseTime, tracked: TrackedRuns
+        self,
+        *,
+        clock: Clock,
+        leases: Leases,
+        lease_time: LeaseTime,
+        tracked: TrackedRuns,
+        artifacts: Artifacts,
     ) -> None:
+        self._artifacts = artifacts
         self._clock = clock
         self._leases = leases
         self._lease_time = lease_time
@@ -120,8 +128,8 @@ class Upkeep:
         return tx.tombstones.count(before=before) + tx.artifact_purges.count(before=before)
 
     def _purge_artifacts(self, tx: Tx, *, before: int) -> int:
-        """Give up what nobody committed, and clear a part of what was deleted long ago."""
-        steps, now = 0, self._clock.now()
+        """Delete what has lived, or nobody committed, and clear a part of what went long ago."""
+        steps, now = self._artifacts.expire(tx, limit=PURGED_ITEMS), self._clock.now()
         for left in tx.artifacts.abandoned(before=before, limit=PURGED_ITEMS):
             tx.artifacts.amend(replace(left, state=ArtifactState.DELETED, deleted_at=before - 1))
         for seq in tx.artifact_purges.due(before=before, limit=PURGED_ITEMS):

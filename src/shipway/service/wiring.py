@@ -93,7 +93,13 @@ class Service:
             artifact_uploads=ArtifactUploads(clock=clock, artifacts=artifacts),
             keys=Keys(clock=clock, random=random, queues=queues),
             blobs=StoredBlobs(clock=clock),
-            upkeep=Upkeep(clock=clock, leases=leases, lease_time=lease_time, tracked=tracked),
+            upkeep=Upkeep(
+                clock=clock,
+                leases=leases,
+                lease_time=lease_time,
+                tracked=tracked,
+                artifacts=artifacts,
+            ),
             space=space,
             resources=resources,
         )

@@ -74,6 +74,20 @@ class ArtifactSuite:
             assert tx.artifacts.of_parts(collection.seq, "many") is None
             assert tx.artifacts.abandoned(before=99, limit=9) == []
 
+    def test_what_has_a_time_to_live_is_found_at_its_end(self, store: Store) -> None:
+        collection = write(store, lambda tx: tx.collections.insert(a_collection()))
+        late, soon, gone = (
+            write(store, lambda tx, at=at: tx.artifacts.insert(  # type: ignore[misc] # bound now
+                replace(an_artifact(collection), expires_at=at)
+            ))
+            for at in (9, 5, 4)
+        )  # fmt: skip
+        write(store, lambda tx: tx.artifacts.amend(replace(gone, deleted_at=1)))
+        with store.read() as tx:
+            assert tx.artifacts.expired(now=4, limit=9) == []
+            assert tx.artifacts.expired(now=9, limit=9) == [soon, late]
+            assert tx.artifacts.expired(now=9, limit=1) == [soon]
+
     def test_a_name_is_used_once_until_its_collection_is_deleted(self, store: Store) -> None:
         first = write(store, lambda tx: tx.collections.insert(a_collection()))
         with pytest.raises(Exists):

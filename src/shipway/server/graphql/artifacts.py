@@ -18,7 +18,7 @@ from shipway.server.graphql.people import user
 from shipway.server.graphql.projects import ProjectNode
 from shipway.server.graphql.resolving import Info, Resolvers
 from shipway.server.graphql.translate import time_of
-from shipway.server.graphql.translate_artifacts import STATES, ArtifactName, override_of
+from shipway.server.graphql.translate_artifacts import STATES, ArtifactName, override_of, ttl_of
 from shipway.server.graphql.translate_jobs import metadata_of
 from shipway.server.signed import Right
 from shipway.service.artifact_uploads import files_of
@@ -28,7 +28,6 @@ from shipway.service.runs import RunView
 PAGE = 50  # where the client does not say
 PAGE_LIMIT = 10_000
 DIGEST_ALGORITHM = "MANIFEST_MD5"
-NO_TTL = -2  # seconds, as the client reads them
 
 
 async def artifact(_: Any, info: Info, *, id: str) -> ArtifactView | None:
@@ -297,8 +296,8 @@ RESOLVERS: Resolvers = {
         "id": lambda view, _: ids.number("Artifact", view.artifact.seq),
         "digest": of_filled(lambda view: view.artifact.digest),
         "digestAlgorithm": lambda *_: DIGEST_ALGORITHM,
-        "ttlDurationSeconds": lambda *_: NO_TTL,
-        "ttlIsInherited": lambda *_: True,
+        "ttlDurationSeconds": lambda view, _: ttl_of(view.artifact),
+        "ttlIsInherited": lambda view, _: view.artifact.expires_at is None,
         "state": lambda view, _: STATES[view.artifact.state],
         "description": lambda view, _: view.artifact.description,
         "metadata": lambda view, _: view.artifact.metadata or metadata_of(view.artifact.job),

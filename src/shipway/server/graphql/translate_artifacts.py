@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from shipway.domain.artifact import ArtifactState, ArtifactView, Collection, ManifestKind
+from shipway.domain.artifact import Artifact, ArtifactState, ArtifactView, Collection, ManifestKind
 from shipway.domain.errors import Invalid
 from shipway.server.graphql import ids
 from shipway.server.graphql.translate import time_of
@@ -13,6 +13,8 @@ from shipway.service.artifact_uploads import FileAsk
 from shipway.service.artifacts import ArtifactAsk, ArtifactEdit
 
 T = TypeVar("T")
+INHERIT = -1  # seconds to live, as the client writes them: as the project's
+NO_TTL = -2  # without end
 
 STATES: Mapping[ArtifactState, str] = {
     ArtifactState.PENDING: "PENDING",
@@ -53,6 +55,7 @@ def ask_of(values: Mapping[str, Any]) -> ArtifactAsk:
         history_step=values.get("historyStep"),
         client_id=values.get("clientID"),
         distributed_id=values.get("distributedID"),
+        ttl_s=_ttl(values.get("ttlDurationSeconds")),
     )
 
 
@@ -65,7 +68,15 @@ def edit_of(values: Mapping[str, Any]) -> ArtifactEdit:
         tags_to_add=_tags(values.get("tagsToAdd")),
         tags_to_delete=_tags(values.get("tagsToDelete")),
         aliases=None if aliases is None else [one["alias"] for one in aliases],
+        ttl_s=_ttl(values.get("ttlDurationSeconds")),
     )
+
+
+def ttl_of(artifact: Artifact) -> int:
+    """Return how many seconds a version has from its creation on."""
+    if artifact.expires_at is None:
+        return NO_TTL
+    return (artifact.expires_at - artifact.created_at) // 1_000
 
 
 def override_of(value: object, asked: ArtifactName) -> ArtifactName | int:
@@ -147,6 +158,11 @@ _COLLECTION_FIELDS: Mapping[str, Callable[[Collection], Any]] = {
 
 def _aliases(values: Sequence[Mapping[str, Any]] | None, *, of: str) -> list[str]:
     return [one["alias"] for one in values or () if one["artifactCollectionName"] in {of, ""}]
+
+
+def _ttl(seconds: int | None) -> int | None:
+    """Read a time to live: there is nothing to inherit one from, so that is none."""
+    return 0 if seconds in {INHERIT, NO_TTL} else seconds
 
 
 def _tags(values: Sequence[Mapping[str, Any]] | None) -> list[str]:
