@@ -34,11 +34,14 @@ def git(folder: Path, *argv: str, stdin: bytes = b"") -> str:
     return done.stdout.decode().strip()
 
 
-class NoBlobs:
-    """Nothing: a git source reads none."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patches:
+    """Patches by their digests: a git source reads nothing else."""
+
+    known: Mapping[str, bytes]
 
     def read(self, digest: str) -> bytes:
-        raise AssertionError(digest)
+        return self.known[digest]
 
     def read_many(self, digests: list[str], take: Callable[[str, bytes], None]) -> None:
         raise AssertionError(digests)
@@ -53,6 +56,7 @@ class Remote:
     home: Path
     environ: Mapping[str, str]
     lines: list[str] = field(default_factory=list)
+    patches: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -75,7 +79,7 @@ class Remote:
             source={"kind": "git", "url": self.url, "commit": commit, **source},
             options=options or {},
             cache=self.home / "sources",
-            blobs=NoBlobs(),
+            blobs=Patches(known=self.patches),
             policy=policy,
             print=self.lines.append,
         )
@@ -124,6 +128,32 @@ def test_a_commit_arrives_as_it_was_committed(remote: Remote) -> None:
         "SHIPWAY_GIT_REMOTE": remote.url,
         "SHIPWAY_GIT_BRANCH": "main",
     }
+
+
+def test_uncommitted_changes_are_applied_to_the_commit(remote: Remote) -> None:
+    commit = remote.commit()
+    (remote.folder / "sub" / "train.py").write_bytes(b"print(2)\r\n")
+    (remote.folder / "new").mkdir()
+    (remote.folder / "new" / "more.py").write_bytes(b"more\n")
+    (remote.folder / "run.sh").unlink()
+    git(remote.folder, "add", "-A")
+    done = subprocess.run(
+        ["git", "diff", "HEAD"], cwd=remote.folder, check=True, capture_output=True
+    )
+    remote.patches["a" * 64] = done.stdout
+    remote.patches["b" * 64] = done.stdout.replace(b"-print(1)", b"-print(7)")
+    remote.patches["c" * 64] = done.stdout.replace(b"new/more.py", b"../out.py")
+    plain = remote.fetch(commit)
+    tree = remote.fetch(commit, patch="a" * 64)
+    assert (tree.path / "sub" / "train.py").read_bytes() == b"print(2)\n"
+    assert (tree.path / "new" / "more.py").read_bytes() == b"more\n"
+    assert not (tree.path / "run.sh").exists()
+    assert (plain.path / "run.sh").exists()
+    assert tree.env["SHIPWAY_GIT_COMMIT"] == commit
+    for bad in ("b" * 64, "c" * 64):
+        with pytest.raises(PermanentError, match="uncommitted changes do not fit commit"):
+            remote.fetch(commit, patch=bad)
+    assert not list(remote.home.rglob("out.py"))
 
 
 def test_a_second_fetch_asks_nobody(remote: Remote) -> None:
@@ -197,7 +227,7 @@ def test_ssh_addresses_use_the_user_s_own_ssh_and_never_ask(remote: Remote, tmp_
             source={"kind": "git", "url": url, "commit": commit},
             options={},
             cache=remote.home / "ssh",
-            blobs=NoBlobs(),
+            blobs=Patches(known={}),
             print=remote.lines.append,
         )
         assert (GitSource(environ).fetch(request).path / "run.sh").exists()

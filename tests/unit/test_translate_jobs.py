@@ -49,7 +49,7 @@ def test_code_is_a_capsule_of_the_artifacts_files() -> None:
             entrypoint=["python", "train.py"],
         )
     )
-    fields, manifest = recipe_of(job, paths=[JOB_FILE], code=[a_file("train.py"), a_file("a/b.py")])
+    fields, manifest = recipe_of(job, files={}, code=[a_file("train.py"), a_file("a/b.py")])
     assert code_of(job) == 7
     assert [entry.path for entry in decode(manifest)] == [b"a/b.py", b"train.py"]
     assert fields == {
@@ -62,9 +62,11 @@ def test_code_is_a_capsule_of_the_artifacts_files() -> None:
 
 def test_a_commit_and_an_image_are_sources_of_their_own() -> None:
     git = {"remote": "git@example.test:team/repo.git", "commit": COMMIT}
-    commit, nothing = recipe_of(read_job(stated("repo", git=git)), paths=[JOB_FILE])
-    image, _ = recipe_of(read_job(stated("image", image="box:2", runtime=None)), paths=[JOB_FILE])
+    commit, nothing = recipe_of(read_job(stated("repo", git=git)), files={})
+    image, _ = recipe_of(read_job(stated("image", image="box:2", runtime=None)), files={})
     assert nothing == b""
+    dirty, _ = recipe_of(read_job(stated("repo", git=git)), files={"diff.patch": a_file("x")})
+    assert dirty["source"] == {**commit["source"], "patch": BLOB}
     assert commit["kind"] == "git"
     assert commit["source"]["commit"] == COMMIT
     assert commit["source"]["url"] == "git@example.test:team/repo.git"
@@ -72,32 +74,38 @@ def test_a_commit_and_an_image_are_sources_of_their_own() -> None:
     assert image["source"] == {"kind": "image", "image": "box:2"}
 
 
+def test_a_job_that_a_run_built_names_its_python_in_an_odd_way() -> None:
+    words = ["pythonCPython 3.11", "train.py"]
+    job = read_job(stated("image", image="box", entrypoint=words, runtime="CPython 3.11.7"))
+    fields, _ = recipe_of(job, files={})
+    assert (fields["entry_point"], fields["python"]) == (["python", "train.py"], "3.11")
+    for runtime, python in (("3.12", "3.12"), (None, None), ("none", None)):
+        assert read_job(stated("image", image="box", runtime=runtime)).python == python
+
+
 def test_a_notebook_is_run_as_one() -> None:
     job = read_job(stated("image", image="box", entrypoint=["python3.11", "a.ipynb", "x"]))
-    assert recipe_of(job, paths=[])[0]["entry_point"] == ["a.ipynb", "x"]
+    assert recipe_of(job, files={})[0]["entry_point"] == ["a.ipynb", "x"]
 
 
 @pytest.mark.parametrize(
-    ("data", "paths", "code", "why"),
+    ("data", "code", "why"),
     [
-        (stated("repo", git={"remote": "file:///x", "commit": COMMIT}), [], [], "file"),
-        (stated("repo", git={"remote": "https://example.test/x", "commit": "main"}), [], [], "40"),
-        (stated("repo", git={}), [], [], "address"),
-        (stated("repo"), ["diff.patch"], [], "uncommitted"),
-        (stated("image", image="--privileged"), [], [], "begin with"),
-        (stated("artifact"), [], [a_file("big", digest=None)], "reference"),
-        (stated("artifact"), [], [a_file(".git/config")], ".git"),
-        (stated("artifact"), [], [a_file("big", size=60_000_000)], "over the limit"),
-        (stated("image", image="box", entrypoint="python x.py"), [], [], "list"),
-        (stated("magic"), [], [], "none of"),
+        (stated("repo", git={"remote": "file:///x", "commit": COMMIT}), [], "file"),
+        (stated("repo", git={"remote": "https://example.test/x", "commit": "main"}), [], "40"),
+        (stated("repo", git={}), [], "address"),
+        (stated("image", image="--privileged"), [], "begin with"),
+        (stated("artifact"), [a_file("big", digest=None)], "reference"),
+        (stated("artifact"), [a_file(".git/config")], ".git"),
+        (stated("artifact"), [a_file("big", size=60_000_000)], "over the limit"),
+        (stated("image", image="box", entrypoint="python x.py"), [], "list"),
+        (stated("magic"), [], "none of"),
     ],
 )
-def test_what_cannot_be_run_says_why(
-    data: bytes, paths: list[str], code: list[StoredFile], why: str
-) -> None:
+def test_what_cannot_be_run_says_why(data: bytes, code: list[StoredFile], why: str) -> None:
     job = read_job(data)
     with pytest.raises(Invalid) as refused:
-        recipe_of(job, paths=paths, code=code)
+        recipe_of(job, files={}, code=code)
     assert why in refused.value.message
 
 
@@ -151,7 +159,7 @@ def test_a_job_of_ours_reads_back_as_what_it_is() -> None:
     job = read_job(job_files(code, code=9)[JOB_FILE])
     assert (code_of(job), job.python, job.kind) == (9, "3.12", "artifact")
     image = {"kind": "image", "source": {"kind": "image", "image": "box:2"}, "entry_point": None}
-    fields, _ = recipe_of(read_job(job_files(image, code=None)[JOB_FILE]), paths=[])
+    fields, _ = recipe_of(read_job(job_files(image, code=None)[JOB_FILE]), files={})
     assert fields["source"] == image["source"]
 
 

@@ -25,7 +25,7 @@ class SourceKind(StrEnum):
 
 _PROTOCOLS = ("https", "ssh", "http")  # the agent's own policy narrows it
 _FIELDS = {
-    SourceKind.GIT: frozenset({"kind", "url", "commit", "ref", "subdirectory"}),
+    SourceKind.GIT: frozenset({"kind", "url", "commit", "ref", "subdirectory", "patch"}),
     SourceKind.CAPSULE: frozenset(
         {"kind", "digest", "tree", "size", "files", "subdirectory", "git"}
     ),
@@ -92,6 +92,13 @@ def _check_git(source: Mapping[str, Any]) -> None:
         )
     if source.get("ref") is not None:
         check_ref(_check_text(source["ref"], "source.ref"), field="source.ref")
+    patch = source.get("patch")
+    if patch is not None and not (isinstance(patch, str) and is_digest(patch)):
+        raise Invalid(
+            f"source.patch {patch!r} is not a SHA-256 of 64 hex digits",
+            field="source.patch",
+            value=patch,
+        )
     _check_folder(source)
 
 

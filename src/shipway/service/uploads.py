@@ -13,18 +13,24 @@ FRESH_MS = KEPT_MS // 2  # a capsule that was stored or asked for since has all 
 
 
 def check_uploaded(tx: Tx, entity: str, source: Mapping[str, Any], *, since: int) -> None:
-    """Raise `Invalid` for a capsule that an entity does not have.
+    """Raise `Invalid` for a capsule, or a patch of a commit, that an entity does not have.
 
     One that was not asked for since that moment is to be offered again: its files may be gone.
     """
-    digest = source.get("digest")
-    if digest is None:
-        return
-    stored_at = tx.blobs.stored_at(entity, digest)
-    if stored_at is not None and stored_at >= since:
-        return
-    raise Invalid(
-        f"the capsule {digest} was not uploaded for {entity}: upload its manifest and files first",
-        field="source.digest",
-        value=digest,
-    )
+    for field, what, how in _UPLOADED:
+        digest = source.get(field)
+        if digest is None:
+            continue
+        stored_at = tx.blobs.stored_at(entity, digest)
+        if stored_at is None or stored_at < since:
+            raise Invalid(
+                f"the {what} {digest} was not uploaded for {entity}: upload {how} first",
+                field=f"source.{field}",
+                value=digest,
+            )
+
+
+_UPLOADED = (  # a source's field, what its digest names, what is to be sent
+    ("digest", "capsule", "its manifest and files"),
+    ("patch", "patch", "it"),
+)

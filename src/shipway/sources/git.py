@@ -30,7 +30,7 @@ from shipway.plugins.source import FetchRequest, SourcePolicy, Tree
 from shipway.sources.git_command import TOO_SLOW, Git, GitFailed
 from shipway.sources.git_lfs import LfsObjects, is_pointer
 from shipway.sources.git_objects import LINK, SUBMODULE, TreeEntry, list_tree, read_blobs
-from shipway.sources.git_repository import fetch_commit, init, read_config
+from shipway.sources.git_repository import fetch_commit, init, patched_tree, read_config
 from shipway.sources.tree_cache import TreeCache
 from shipway.sources.tree_writer import TreeWriter
 
@@ -95,6 +95,7 @@ class _Wanted:
     address: GitAddress
     commit: str
     ref: str | None
+    patch: str | None  # the blob with uncommitted changes
     has_submodules: bool
     has_lfs: bool
 
@@ -152,7 +153,7 @@ class _Checkout:
             ref=wanted.ref,
             size_limit=policy.size_limit,
         )
-        entries = list_tree(git, repository, wanted.commit)
+        entries = list_tree(git, repository, self._tree(git, repository, wanted))
         total = sum(entry.size for entry in entries)
         if total > policy.size_limit:
             raise Invalid(
@@ -181,6 +182,18 @@ class _Checkout:
             self._request.print(
                 f"{len(modules)} submodules are left empty: set submodules to fetch them"
             )
+
+    def _tree(self, git: Git, repository: Path, wanted: _Wanted) -> str:
+        if wanted.patch is None:
+            return wanted.commit
+        self._request.print(f"applying the patch {wanted.patch}")
+        patch = self._request.blobs.read(wanted.patch)
+        try:
+            return patched_tree(git, repository, wanted.commit, patch)
+        except GitFailed as error:
+            raise Invalid(
+                f"the uncommitted changes do not fit commit {wanted.commit}: {error.words}"
+            ) from error
 
     def _git(self) -> Git:
         left = self._deadline - time.monotonic()
@@ -236,7 +249,7 @@ class _Checkout:
             address = _allowed(url, self._request.policy)
         except (Invalid, PermanentError) as error:
             raise Invalid(f"the submodule {show(path)} cannot be fetched: {error}") from error
-        return replace(parent, address=address, commit=entry.id, ref=None)
+        return replace(parent, address=address, commit=entry.id, ref=None, patch=None)
 
 
 def _wanted(source: Mapping[str, Any], options: Mapping[str, Any], policy: SourcePolicy) -> _Wanted:
@@ -249,6 +262,7 @@ def _wanted(source: Mapping[str, Any], options: Mapping[str, Any], policy: Sourc
         address=replace(address, subdirectory=named),
         commit=commit,
         ref=check_ref(str(ref), field="ref") if ref else None,
+        patch=source.get("patch"),
         has_submodules=bool(options.get("submodules")),
         has_lfs=bool(options.get("lfs")),
     )
@@ -268,6 +282,8 @@ def _allowed(url: str, policy: SourcePolicy) -> GitAddress:
 def _key(wanted: _Wanted) -> str:
     options = f"{wanted.has_submodules:d}{wanted.has_lfs:d}"
     text = f"{wanted.address.url}\0{wanted.commit}\0{options}"
+    if wanted.patch is not None:
+        text += f"\0{wanted.patch}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -77,6 +77,16 @@ def has_commit(git: Git, repository: Path, commit: str) -> bool:
     return found.decode("ascii").strip() == commit
 
 
+def patched_tree(git: Git, repository: Path, commit: str, patch: bytes) -> str:
+    """Return the tree of a commit with a patch applied, made in the index: nothing is checked out.
+
+    `GitFailed` says where the patch does not fit, or names a path that no tree may have.
+    """
+    git.run(["read-tree", commit], cwd=repository)
+    git.run(["apply", "--cached", "--whitespace=nowarn", "-"], cwd=repository, stdin=patch)
+    return git.run(["write-tree"], cwd=repository).decode("ascii").strip()
+
+
 def read_config(git: Git, repository: Path, blob: str) -> dict[str, str]:
     """Return the values of a configuration file in a commit, {} where there is none."""
     try:

@@ -187,7 +187,7 @@ async def _job(call: Call, plan: Plan, resolved: Resolved) -> tuple[dict[str, An
             view = await edge.read(lambda tx: artifacts.get(tx, actor, number))
             check_code(view, plan.view.collection.entity)
             code = await edge.run(lambda: stored_files(edge.blobs, view.artifact))
-        fields, capsule = recipe_of(job, paths=list(files), code=code)
+        fields, capsule = recipe_of(job, files=files, code=code)
     except (Invalid, NotFound) as error:
         return {REFUSED: error.message}, b""
     return fields | inputs_of(plan.view.artifact.metadata), capsule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ CONFIG_INPUT = "@wandb.config"
 CODE_PREFIX = "wandb-artifact://_id/"
 _PROTOCOLS = ("https", "ssh", "http")
 _INTERPRETERS = {"py": "python", "ipynb": "python", "sh": "sh"}
+_VERSION = re.compile(r"\d+\.\d+")
+_ODD_PYTHON = re.compile(r"python[A-Z][A-Za-z]* \d")  # of jobs that runs build
 _UNKNOWN = {"wb_type": "unknown"}  # types that no run has filled in
 
 
@@ -67,7 +70,7 @@ def read_job(data: bytes) -> WandbJob:
     return WandbJob(
         kind=str(value.get("source_type")),
         source=source,
-        python=runtime if isinstance(runtime, str) else None,
+        python=_minor(runtime) if isinstance(runtime, str) else None,
     )
 
 
@@ -125,26 +128,23 @@ def code_of(job: WandbJob) -> int | None:
 
 
 def recipe_of(
-    job: WandbJob, *, paths: Sequence[str], code: Sequence[StoredFile] = ()
+    job: WandbJob, *, files: Mapping[str, StoredFile], code: Sequence[StoredFile] = ()
 ) -> tuple[dict[str, Any], bytes]:
     """Return a job's fields, and the manifest of its code; `Invalid` where no agent could run it.
 
-    `paths` are the files of the job itself, `code` those of the artifact with its code.
+    `files` are those of the job itself by path, `code` those of the artifact with its code.
     """
     manifest = b""
     source: dict[str, Any]
     if job.kind == "image":
         source = {"kind": "image", "image": job.source.get("image")}
     elif job.kind == "repo":
-        if PATCH_FILE in paths:
-            raise Invalid(
-                f"the job has uncommitted changes ({PATCH_FILE}): commit them, or make a code job",
-                field=PATCH_FILE,
-            )
         git = job.source.get("git")
         git = git if isinstance(git, Mapping) else {}
         address = parse_git_address(str(git.get("remote")), protocols=_PROTOCOLS)
         source = {"kind": "git", "url": address.url, "commit": git.get("commit")}
+        if PATCH_FILE in files:
+            source["patch"] = files[PATCH_FILE].digest
     elif job.kind == "artifact":
         manifest = capsule_of(code)
         source = {
@@ -217,7 +217,9 @@ def _entry_words(values: Mapping[str, Any]) -> list[str]:
 
 
 def _minor(python: str | None) -> str | None:
-    return None if python is None else ".".join(python.split(".")[:2])
+    """Return the version that an environment is asked for: runs write `CPython 3.11.7`."""
+    found = None if python is None else _VERSION.search(python)
+    return None if found is None else found[0]
 
 
 def _entry_point(source: Mapping[str, Any]) -> list[str] | None:
@@ -226,5 +228,8 @@ def _entry_point(source: Mapping[str, Any]) -> list[str] | None:
         return None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise Invalid("entrypoint must be a list of text", field="entrypoint", value=words)
+    interpreter = _ODD_PYTHON.match(words[0])
+    if interpreter is not None:
+        words = ["python", *words[1:]]
     is_notebook = len(words) > 1 and words[1].endswith(".ipynb") and "python" in words[0]
     return words[1:] if is_notebook else words
