@@ -202,6 +202,7 @@ def test_wandb_in_a_launched_program_goes_on_with_the_launch_s_run(version: str)
             log = [str(line) for line in item.logs()]
             ends.append((run.state, run.exit_code))
             assert any("demo from the launch" in line for line in log), log
+            assert not any("Failed to export" in line for line in log), log
             assert run.config["lr"] == 0.5
             assert run.config["given"] == "from the launch"
             assert (run.summary["best"], run.summary["loss"]) == (3, 49)

@@ -201,6 +201,12 @@ def test_a_key_comes_as_basic_and_a_wrong_one_is_a_401(server: Running) -> None:
         assert reply.json["errors"][0]["message"]
 
 
+def test_telemetry_of_clients_is_declined_without_a_key(server: Running) -> None:
+    """Earns: all but a 404 lets newer clients send some, and fail in the user's log."""
+    for path in ("/sdk/otel/v1/metrics", "/sdk/otel/v1/logs"):
+        assert server.caller(None).post(path).status == 404
+
+
 def test_a_file_goes_and_comes_by_addresses_that_need_no_key(
     server: Running, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from shipway.domain.errors import Code, Forbidden, ShipwayError
+from shipway.domain.errors import Code, Forbidden, NotFound, ShipwayError
 from shipway.server.access_log import AccessLog
 from shipway.server.auth import Auth, Caller, check_change, check_origin
 from shipway.server.body import Bodies, BodyRule, check_depth, content_length
@@ -30,6 +30,9 @@ WHO = "shipway.who"  # where the scope holds the caller's name, for the access l
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN_PATHS = frozenset({"/healthz", "/signin"})
 OPEN_PREFIXES = ("/signin/link/", "/static/")
+# Newer wandb clients ask without a key whether their telemetry is taken: all but a 404 says yes,
+# and what they then cannot send is an error in the log of a user's program.
+TELEMETRY_PREFIX = "/sdk/otel/"
 LINK_PREFIX = "/signin/link/"  # what follows is a secret
 GRAPHQL_PATH = "/graphql"  # its clients look for errors in a form of their own
 FORM = b"application/x-www-form-urlencoded"
@@ -86,6 +89,8 @@ class Gate:
     ) -> None:
         headers = dict(scope["headers"])
         method, path = scope["method"], scope["path"]
+        if path.startswith(TELEMETRY_PREFIX):
+            raise NotFound("shipway takes no telemetry of clients")
         is_open = path in OPEN_PATHS or path.startswith((*OPEN_PREFIXES, SIGNED))
         caller: Caller | None = None
         if path.startswith(SIGNED):
