@@ -17,6 +17,7 @@ PAGES = [
     ROOT / "docs/how-to/back-up.md",
     ROOT / "docs/how-to/disk.md",
     ROOT / "docs/how-to/template-variables.md",
+    ROOT / "docs/how-to/jobs.md",
 ]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE_LIMIT_S = 240.0
