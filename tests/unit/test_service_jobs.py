@@ -231,3 +231,11 @@ def test_a_job_is_completed_by_its_own_run_once_and_keeps_its_schema(world: Worl
     changed = completed(world, job, world.ann, {"config_schema": None})
     assert changed.artifact.job is not None
     assert changed.artifact.job["config_schema"] is None, "people may take it away"
+
+
+def test_values_that_take_too_long_to_check_are_refused(world: World) -> None:
+    schema = {"properties": {"a": {"items": {"anyOf": [{"const": at} for at in range(600)]}}}}
+    job = create(world, config_schema=schema)
+    world.add(source=None, job=job.address, run_config={"a": [599]})
+    with pytest.raises(Invalid, match="too much to check"):
+        world.add(source=None, job=job.address, run_config={"a": [599] * 1_000})

@@ -8,14 +8,16 @@ from typing import Any
 from shipway.domain.errors import Invalid
 
 DEPTH_LIMIT = 32
+WORK_LIMIT = 200_000  # parts of a schema times parts of the values: a second or two at the worst
 TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 
 
 def checkable(schema: object, *, field: str, depth: int = 0) -> dict[str, Any]:
     """Return what of a schema is looked at; `Invalid` names what is none.
 
-    A launch gives some values, the program has the others: `required` says nothing here. Regular
-    expressions and formats are not run, as anybody may write them; references are refused.
+    A launch gives some values, the program has the others: `required` says nothing here. What may
+    take long, as anybody may write it, is left out: regular expressions, formats, `uniqueItems`.
+    References are refused.
     """
     if not isinstance(schema, Mapping) or depth > DEPTH_LIMIT:
         raise Invalid(
@@ -49,6 +51,30 @@ def checkable(schema: object, *, field: str, depth: int = 0) -> dict[str, Any]:
     return kept
 
 
+def check_work(schema: Mapping[str, Any], values: object, *, field: str) -> None:
+    """Raise `Invalid` where to hold values to a schema would take a server too long."""
+    work = _parts(schema) * _parts(values)
+    if work > WORK_LIMIT:
+        raise Invalid(
+            f"{field} has too much to check against the job's schema: a schema's parts times the "
+            f"parts of the values are {work}, the limit is {WORK_LIMIT}",
+            field=field,
+        )
+
+
+def _parts(value: object) -> int:
+    """Count the values in a JSON value, itself among them."""
+    count, left = 0, [value]
+    while left:
+        one = left.pop()
+        count += 1
+        if isinstance(one, Mapping):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+    return count
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -77,7 +103,6 @@ _VALUES: Mapping[str, _Fit] = {
     "maxLength": _COUNT,
     "minItems": _COUNT,
     "maxItems": _COUNT,
-    "uniqueItems": (lambda value: isinstance(value, bool), "true or false"),
 }
 _MAPPINGS = frozenset({"properties"})  # of names to schemas
 _LISTS = frozenset({"allOf", "anyOf", "oneOf"})  # of schemas

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shipway.domain.config_schema import checkable
+from shipway.domain.config_schema import check_work, checkable
 from shipway.domain.errors import Invalid
 from shipway.domain.job import Job
 from shipway.domain.launch_spec import LaunchSpec
@@ -49,8 +49,10 @@ class Resources:
         for path, schema in job.file_schemas.items():
             asked[f"files.{path}"] = (schema, spec.files.get(path))
         for field, (schema, values) in asked.items():
-            if schema is not None:
-                self._check(checkable(schema, field=field), values, field)
+            if schema is not None and values:
+                checked = checkable(schema, field=field)
+                check_work(checked, values, field=field)
+                self._check(checked, values, field)
 
     def check_args(self, resource: str, values: object, *, path: str) -> None:
         """Raise `Invalid` with the path of the bad key."""
