@@ -16,6 +16,10 @@ from tests.support.wandb_client import VERSION, VERSIONS, WandbClient, client_py
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
+# What newer clients do in the same way is tried with them in long tests alone.
+FIXED = pytest.mark.parametrize(
+    "shipway", [VERSION, pytest.param(VERSIONS[-1], marks=pytest.mark.long)], indirect=True
+)
 TRAIN = """
 import json, sys
 import shipway
@@ -91,6 +95,7 @@ def test_a_code_job_of_wandb_runs_under_our_agent(shipway: tuple[Embedded, Wandb
     assert "train" in shown
 
 
+@FIXED
 def test_a_job_of_ours_is_one_of_the_client_s(shipway: tuple[Embedded, WandbClient]) -> None:
     """Earns: either side adds versions to one name, and either reads what the other made."""
     embedded_one, client = shipway
@@ -106,11 +111,13 @@ def test_a_job_of_ours_is_one_of_the_client_s(shipway: tuple[Embedded, WandbClie
         str(source),
     )  # fmt: skip
     (source / "deep" / "helper.py").write_text("def double(x): return 3 * x\n")
-    embedded_one.run(*create, "code", str(source))
+    schema = embedded_one.root / "schema.json"
+    schema.write_text('{"properties": {"scale": {"type": "number"}}}')
+    embedded_one.run(*create, "--schema", str(schema), "code", str(source))
 
     listed = wandb(client, "job", "list", "-p", "demo", "-e", entity)
     told = wandb(client, "job", "describe", f"{entity}/demo/train:best")
-    read = client.run(
+    done = client.run(
         f"""
         api = wandb.Api()
         job = api.job("{entity}/demo/train:v2")
@@ -119,14 +126,28 @@ def test_a_job_of_ours_is_one_of_the_client_s(shipway: tuple[Embedded, WandbClie
         old = api.artifact("{entity}/demo/train:best", type="job")
         old.verify(old.download("old"))
         boxed = api.job("{entity}/demo/boxed:latest")
+        from wandb.sdk.launch import launch_add
+        launch = lambda job, scale=2: launch_add(
+            job="{entity}/demo/" + job, queue_name="default", project="demo",
+            config={{"overrides": {{"run_config": {{"scale": scale}}, "args": ["--fast"]}}}},
+        )
+        queued = launch("train:v2")
+        run = queued.wait_until_finished()
+        try:
+            launch("train:v2", "large")
+        except Exception as error:
+            say(refused=str(error))
         say(
+            item=queued.id, state=run.state,
             entry=job._entrypoint, helper=Path("code/deep/helper.py").read_text(),
             again=Path("code/again.py").read_text() == Path("code/train.py").read_text(),
             version=old.version, aliases=old.aliases, image=boxed._job_info["source"]["image"],
             code=code.name, versions=[one.version for one in api.artifacts("job", "demo/train")],
         )
         """
-    ).last
+    )
+    refused, read = done.said
+    log = embedded_one.run("item", "logs", read.pop("item"))
     shown = embedded_one.run("job", "describe", f"{entity}/demo/train:v1")
 
     assert "train" in listed, listed
@@ -135,8 +156,10 @@ def test_a_job_of_ours_is_one_of_the_client_s(shipway: tuple[Embedded, WandbClie
     assert read == {
         "entry": ["python", "train.py"], "helper": "def double(x): return 3 * x\n", "again": True,
         "version": "v0", "aliases": ["best"], "image": "example.test/box:2",
-        "code": "code-train:v2", "versions": ["v2", "v1", "v0"],
+        "code": "code-train:v2", "versions": ["v2", "v1", "v0"], "state": "finished",
     }  # fmt: skip
+    assert "args ['--fast'] twice 6" in log
+    assert "'large' is not of type 'number'" in refused["refused"]
     assert "train.py" in shown, shown
 
 
@@ -159,9 +182,7 @@ run.finish()
 """
 
 
-@pytest.mark.parametrize(
-    "shipway", [VERSION, pytest.param(VERSIONS[-1], marks=pytest.mark.long)], indirect=True
-)
+@FIXED
 def test_a_launched_job_finds_its_inputs_and_says_what_they_are(
     shipway: tuple[Embedded, WandbClient], request: pytest.FixtureRequest
 ) -> None:
