@@ -120,6 +120,10 @@ def test_jobs_of_before_are_artifacts_since(postgres_url: str) -> None:
     ).close()
     with connect(postgres_url, is_durable=False) as connection:
         connection.execute(jobs_before.ROWS.encode())
+    open_postgres(
+        postgres_url, is_migrated=True, now=1, fatal=pytest.fail, is_durable=False,
+        back_up=lambda _: None,
+    ).close()  # fmt: skip
     with closing(opened(postgres_url)) as store:
         jobs_before.check_moved(store)
 
