@@ -47,7 +47,7 @@ TEXTS: dict[type[Enum], str] = {
     ),
     State: "pending leased running finished failed stopped",
     Event: "lease start finish fail requeue give_up stop",
-    Note: "enqueue stop_request delete priority pin resume",
+    Note: "enqueue stop_request delete priority pin resume warning",
     Stage: "agent source build run",
     JobKind: "git code image",
     OnLost: "fail retry",

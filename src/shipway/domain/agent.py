@@ -10,6 +10,7 @@ from typing import Any
 from shipway.domain.disk import Room
 from shipway.domain.ids import AgentId, QueueId, UserName
 
+CLIENT_FACT = "client"  # what such an agent says of itself, by the name that its client has
 SILENT_AFTER_MS = 60_000  # an agent not heard of for so long is shown as away
 
 
@@ -47,6 +48,11 @@ class Agent:
     facts: Mapping[str, Any] = field(default_factory=dict)  # pythons, platform, schemas
     created_at: int
     seen_at: int
+
+    @property
+    def is_clients(self) -> bool:
+        """Whether a client brought it along: it runs only what suits clients."""
+        return CLIENT_FACT in self.facts
 
     @property
     def short_room(self) -> Room | None:

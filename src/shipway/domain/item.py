@@ -46,7 +46,10 @@ class Note(StrEnum):
     PRIORITY = "priority"  # its priority was changed
     PIN = "pin"  # the agent resolved its lock and pinned it
     RESUME = "resume"  # an agent took a live attempt over again
+    WARNING = "warning"  # its agent saw something that people should know
 
+
+CLIENT_HANDLE = "client"  # of what a client's agent started: its run says how it goes on
 
 TRANSITIONS: Mapping[tuple[State, Event], State] = {
     (State.PENDING, Event.LEASE): State.LEASED,
@@ -189,6 +192,7 @@ class Item(NamedTuple):
     retry_of: ItemId | None = None
     idempotency_key: str | None = None
     body_hash: str | None = None
+    suits_clients: bool = False  # the agents of clients can run it, too
 
 
 class ItemEvent(NamedTuple):

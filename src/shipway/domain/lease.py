@@ -18,6 +18,7 @@ class LeaseQuery:
     queue_ids: tuple[QueueId, ...]  # in turn: the first is looked at first
     resources: tuple[str, ...]
     submitted_by: UserName | None  # None: everybody's
+    for_clients: bool = False  # only what agents of clients can run, and everybody's
     limit: int
     starts: int = 0  # how many of them pass the start gate at once
     sources: tuple[str, ...] = ()  # the sources that may, as canonical JSON

@@ -173,11 +173,7 @@ def _no_agent(item: Item, queue: Queue, agents: Sequence[Agent], now: int) -> Re
             f"(offered: {', '.join(offered) or 'none'}).",
         )
     if not any(_may_run(agent, item) for agent in offering):
-        return Reason(
-            code="run_as",
-            text=f"The agents of queue {queue.name!r} run only their own users' items, and none "
-            f"of them is {item.submitted_by}'s; an agent with run_as 'shared' would take it.",
-        )
+        return _not_for_them(item, queue, offering)
     if not any(_fits(agent, item, now) for agent in agents):
         short = [agent for agent in offering if _is_short(agent, item)]
         if short:
@@ -189,6 +185,21 @@ def _no_agent(item: Item, queue: Queue, agents: Sequence[Agent], now: int) -> Re
         )
         return Reason(code="draining", text=text)
     return None
+
+
+def _not_for_them(item: Item, queue: Queue, offering: Sequence[Agent]) -> Reason:
+    if not item.suits_clients and all(agent.is_clients for agent in offering):
+        return Reason(
+            code="client_agents",
+            text=f"The agents of queue {queue.name!r} are clients' own, which run jobs and images "
+            "alone, and as a local process without resource_args; one of shipway's would take it: "
+            f"shipway agent -q {queue.name}",
+        )
+    return Reason(
+        code="run_as",
+        text=f"The agents of queue {queue.name!r} run only their own users' items, and none "
+        f"of them is {item.submitted_by}'s; an agent with run_as 'shared' would take it.",
+    )
 
 
 def _short_server(short: Room) -> Reason:
@@ -222,6 +233,8 @@ def _fits(agent: Agent, item: Item, now: int) -> bool:
 
 
 def _may_run(agent: Agent, item: Item) -> bool:
+    if agent.is_clients and not item.suits_clients:
+        return False
     return agent.run_as is RunAs.SHARED or agent.user == item.submitted_by
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from shipway.domain.ids import Digest, ItemId, RunId, UserName
-from shipway.domain.item import FailureClass, Item, State
+from shipway.domain.item import CLIENT_HANDLE, FailureClass, Item, State
 
 PATH_LIMIT = 1_024  # characters of a file's path
 
@@ -82,6 +82,7 @@ class Run:
     deadline: int | None = None  # in lease time: not heard of until then, it has crashed
     stop_requested_at: int | None = None
     deleted_at: int | None = None
+    is_hidden: bool = False  # a client's own, made for its work: in no list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,10 +137,16 @@ _BY_STATE = {
 }
 
 
-def state_of(item: Item) -> RunState | None:
-    """Return how an item's run stands; None while no agent ever leased the item."""
+def state_of(item: Item, run: Run | None = None) -> RunState | None:
+    """Return how an item's run stands; None while no agent ever leased the item.
+
+    Of what a client's agent started nobody knows that it runs until its program speaks.
+    """
     if item.attempt == 0 and item.state is not State.STOPPED:
         return None
     if item.failure is not None and item.failure.failure_class is FailureClass.LOST:
         return RunState.CRASHED
+    is_unheard = run is not None and run.heard_at is None
+    if item.state is State.RUNNING and item.handle == CLIENT_HANDLE and is_unheard:
+        return RunState.PENDING
     return _BY_STATE[item.state]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from shipway.domain.actor import Actor, Role
+from shipway.domain.client_agent import suits_clients
 from shipway.domain.errors import Conflict, Exists, Forbidden, Invalid, KeyReused, NotFound
 from shipway.domain.ids import Digest, ItemId, Random, RunId, new_item_id, new_run_id
 from shipway.domain.item import TERMINAL, Event, Item, ItemEvent, Note, State
@@ -274,6 +275,7 @@ class Items:
             rank=_rank(queue, priority),
             resource=spec.resource,
             spec=spec.dumps(),
+            suits_clients=suits_clients(spec),
             state=State.PENDING,
             created_at=now,
             lock_digest=lock,

@@ -101,6 +101,10 @@ class Keys:
         require(actor, ADMINS, "list users")
         return tx.actors.users()
 
+    def is_shared(self, tx: Tx, entity: str) -> bool:
+        """Tell whether several people belong to an entity."""
+        return sum(fold(user.entity) == fold(entity) for user in tx.actors.users()) > 1
+
     def set_disabled(self, tx: Tx, actor: Actor, name: str, *, is_disabled: bool) -> User:
         """Disable a user with all their keys, or enable them again."""
         require(actor, ADMINS, "disable users")

@@ -167,7 +167,17 @@ class Leases:
     ) -> list[ReportResult]:
         """Take reports; each stands alone, a lost lease is an answer and no error."""
         row = self._agent(tx, actor, agent)
-        return self._take(tx, row, reports[:REPORT_LIMIT])
+        return self.take(tx, row, reports[:REPORT_LIMIT])
+
+    def grant_one(self, tx: Tx, agent: Agent, *, term_ms: int) -> Grant | None:
+        """Lease what comes first to an agent that the caller knows; it has to start by then."""
+        if agent.state is not AgentState.ACTIVE or self._space.short is not None:
+            return None
+        return next(iter(self._grant(tx, agent, 1, None, term_ms=term_ms)), None)
+
+    def take(self, tx: Tx, agent: Agent, reports: Sequence[Report]) -> list[ReportResult]:
+        """Take reports of an agent that the caller knows."""
+        return self._take(tx, agent, reports)
 
     def pin(self, tx: Tx, actor: Actor, item_id: ItemId, token: Token, lock: Digest) -> Item:
         """Pin the lock that was resolved for an item, for all its attempts."""
@@ -212,19 +222,23 @@ class Leases:
                 self.lose(tx, item, why="it came back without this lease", actor=agent.id)
         return [item for item in held if item not in kept]
 
-    def _grant(self, tx: Tx, agent: Agent, limit: int, starts: Starts | None) -> list[Grant]:
+    def _grant(
+        self, tx: Tx, agent: Agent, limit: int, starts: Starts | None, *,
+        term_ms: int = UNSTARTED_TERM_MS,
+    ) -> list[Grant]:  # fmt: skip
         now = self._clock.now()
         query = LeaseQuery(
             agent=agent.id,
             queue_ids=agent.queue_ids,
             resources=agent.resources,
             submitted_by=agent.user if agent.run_as is RunAs.SELF else None,
+            for_clients=agent.is_clients,
             limit=limit,
             starts=0 if starts is None else starts.limit,
             sources=() if starts is None else tuple(map(encode_canonical, starts.sources)),
             tokens=new_tokens(limit, self._random),
-            deadline=self._lease_time.now() + UNSTARTED_TERM_MS,
-            term=UNSTARTED_TERM_MS,
+            deadline=self._lease_time.now() + term_ms,
+            term=term_ms,
             now=now,
         )
         return [self._granted(tx, agent, item) for item in tx.leases.lease(query)]

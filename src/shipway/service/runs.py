@@ -164,5 +164,5 @@ def view_of(tx: Tx, run: Run) -> RunView | None:
     item = tx.items.get(run.item_id) if run.item_id is not None else None
     if item is None:
         return RunView(run=run, state=run.state or RunState.FINISHED, item=None)
-    state = state_of(item)
+    state = state_of(item, run)
     return None if state is None else RunView(run=run, state=state, item=item)

@@ -13,6 +13,7 @@ from shipway.domain.item import Item
 from shipway.domain.names import DEFAULT_PROJECT, check_name, check_title, fold
 from shipway.domain.run import ENDED, ConsoleChunk, Run, RunFacts, RunState, StreamLine
 from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require
+from shipway.service.client_leases import ClientLeases, is_clients
 from shipway.service.items import Items
 from shipway.service.lease_time import LeaseTime
 from shipway.service.ports import Clock, Tx
@@ -44,6 +45,7 @@ class RunAsk:
     summary: Mapping[str, Any] | None = None
     is_pending: bool = False  # made for a program that is still to come
     is_begun: bool = False  # said by the program itself, as it begins
+    is_hidden: bool = False  # a client makes it for its own work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +64,10 @@ class TrackedRuns:
     """Use cases of runs whose own clients report; those of items keep their items' states."""
 
     def __init__(
-        self, *, clock: Clock, random: Random, lease_time: LeaseTime, runs: Runs, items: Items
-    ) -> None:
+        self, *, clock: Clock, random: Random, lease_time: LeaseTime, runs: Runs, items: Items,
+        client_leases: ClientLeases,
+    ) -> None:  # fmt: skip
+        self._client_leases = client_leases
         self._clock = clock
         self._random = random
         self._lease_time = lease_time
@@ -79,9 +83,12 @@ class TrackedRuns:
         if run is None:
             return self._insert(tx, actor, ask, facts), True
         self.check_writes(tx, actor, run)
-        values = replace(run, name=ask.name or run.name, facts=replace(run.facts, **facts))
+        values = replace(
+            run, name=ask.name or run.name, facts=replace(run.facts, **facts),
+            is_hidden=run.is_hidden or ask.is_hidden,
+        )  # fmt: skip
         if run.item_id is not None:
-            changed = replace(values, heard_at=self._clock.now())
+            changed = self._heard(tx, values) if ask.is_begun else values
             merge(tx, run, config=ask.config or {}, summary=ask.summary or {})
         else:
             changed = self._begun(values) if ask.is_begun else values
@@ -137,7 +144,9 @@ class TrackedRuns:
             tx.consoles.add(run.seq, report.console)
         if run.item_id is not None:
             merge(tx, run, config={}, summary=report.summary or {})
-            tx.tracked.amend(replace(run, heard_at=self._clock.now()))
+            tx.tracked.amend(self._heard(tx, run))
+            if report.is_complete and view.item is not None and is_clients(view.item):
+                self._client_leases.ended(tx, view.item, report.exit_code)
             return
         if report.summary is not None:
             tx.runs.update(run.seq, config=run.config, summary=report.summary)
@@ -243,9 +252,17 @@ class TrackedRuns:
             state=RunState.PENDING,
             facts=RunFacts(**facts),
             created_by=actor.user,
+            is_hidden=ask.is_hidden,
         )
         stored = tx.runs.insert(run if ask.is_pending else self._begun(run))
         return self._runs.get(tx, actor, stored.entity, stored.project, stored.id)
+
+    def _heard(self, tx: Tx, run: Run) -> Run:
+        """Return an item's run, heard of just now; a lease of a client's agent goes on by that."""
+        item = tx.items.get(run.item_id) if run.item_id is not None else None
+        if item is not None and is_clients(item):
+            self._client_leases.heard(tx, item)
+        return replace(run, heard_at=self._clock.now())
 
     def _begun(self, run: Run) -> Run:
         """Return a run that was heard of just now; one that had ended goes on."""

@@ -11,6 +11,8 @@ from shipway.service.agents import Agents
 from shipway.service.artifact_lists import ArtifactLists
 from shipway.service.artifact_uploads import ArtifactUploads
 from shipway.service.artifacts import Artifacts
+from shipway.service.client_agents import ClientAgents
+from shipway.service.client_leases import ClientLeases
 from shipway.service.items import Items
 from shipway.service.job_files import JobFiles
 from shipway.service.jobs import Jobs
@@ -45,6 +47,7 @@ class Service:
     run_files: RunFiles
     queues: Queues
     agents: Agents
+    client_agents: ClientAgents
     jobs: Jobs
     job_files: JobFiles
     artifacts: Artifacts
@@ -70,11 +73,13 @@ class Service:
         )
         lease_time = LeaseTime(clock=clock)
         runs = Runs(clock=clock)
-        tracked = TrackedRuns(
-            clock=clock, random=random, lease_time=lease_time, runs=runs, items=items
-        )
-        artifacts = Artifacts(clock=clock, tracked=tracked)
         leases = Leases(clock=clock, random=random, lease_time=lease_time, space=space)
+        client_leases = ClientLeases(leases=leases, lease_time=lease_time)
+        tracked = TrackedRuns(
+            clock=clock, random=random, lease_time=lease_time, runs=runs, items=items,
+            client_leases=client_leases,
+        )  # fmt: skip
+        artifacts = Artifacts(clock=clock, tracked=tracked)
         return cls(
             items=items,
             requeues=Requeues(items=items, leases=leases),
@@ -86,6 +91,14 @@ class Service:
             run_files=RunFiles(clock=clock, tracked=tracked),
             queues=queues,
             agents=Agents(clock=clock, queues=queues, resources=resources),
+            client_agents=ClientAgents(
+                clock=clock,
+                random=random,
+                queues=queues,
+                jobs=jobs,
+                leases=leases,
+                held=client_leases,
+            ),
             jobs=jobs,
             job_files=JobFiles(clock=clock),
             artifacts=artifacts,

@@ -54,6 +54,7 @@ class Items:
                 "retry_of": item.retry_of,
                 "idempotency_key": item.idempotency_key,
                 "body_hash": item.body_hash,
+                "suits_clients": item.suits_clients,
             },
         )
         if row is None:

@@ -34,6 +34,7 @@ class Leases:
                     "queue_id": queue_id,
                     "resources": resources,
                     "submitted_by": query.submitted_by,
+                    "for_clients": query.for_clients,
                     "limit": limit - len(leased),
                     "starts": starts,
                     "sources": sources,

@@ -40,6 +40,7 @@ WITH heads AS (
             SELECT one.seq, one.rank FROM items AS one
             WHERE
                 CAST(:submitted_by AS TEXT) IS NULL
+                AND NOT :for_clients
                 AND one.queue_id = :queue_id
                 AND one.resource = wanted.resource
                 AND one.state = 'pending'
@@ -63,6 +64,21 @@ WITH heads AS (
             LIMIT :limit
             FOR UPDATE SKIP LOCKED
         ) AS someones
+        UNION ALL
+        SELECT suited.seq, suited.rank FROM (
+            SELECT one.seq, one.rank FROM items AS one
+            WHERE
+                :for_clients
+                AND one.queue_id = :queue_id
+                AND one.resource = wanted.resource
+                AND one.state = 'pending'
+                AND one.deleted_at IS NULL
+                AND one.suits_clients
+                AND one.stop_requested_at IS NULL
+            ORDER BY one.rank, one.seq
+            LIMIT :limit
+            FOR UPDATE SKIP LOCKED
+        ) AS suited
     ) AS head
     WHERE EXISTS (SELECT 1 FROM queues WHERE queues.id = :queue_id AND NOT queues.is_paused)
     ORDER BY head.rank, head.seq

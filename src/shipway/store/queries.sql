@@ -6,7 +6,7 @@ seq, id, queue_id, queue, project_queue, entity, project, run_id, name, author, 
 sweep_id, priority, rank, resource, spec, state, created_at, attempt, lost_count, retry_count,
 lease_token, lease_agent, lease_deadline, lease_term, lock_digest, handle, stop_requested_at,
 stop_requested_by, stop_grace_s, deleted_at, leased_at, started_at, ended_at, exit_code, failure,
-retry_of, idempotency_key, body_hash
+retry_of, idempotency_key, body_hash, suits_clients
 
 -- fragment: held
 json_each(:held) AS held
@@ -24,7 +24,7 @@ created_at, created_by, external_links, is_personal
 
 -- fragment: run
 seq, id, entity, project, name, item_id, created_at, config, summary, history_size, state, facts,
-created_by, exit_code, heard_at, deadline, stop_requested_at, deleted_at
+created_by, exit_code, heard_at, deadline, stop_requested_at, deleted_at, is_hidden
 
 -- fragment: agent
 id, user_name, hostname, version, state, queue_ids, queues, resources, run_as, slots, used_slots,
@@ -47,13 +47,14 @@ seq, artifact_seq, kind, md5, base_seq, digest
 INSERT INTO items (
     id, queue_id, queue, project_queue, entity, entity_folded, project, project_folded, run_id,
     name, author, submitted_by, sweep_id, priority, rank, resource, spec, state, created_at,
-    lock_digest, retry_of, idempotency_key, body_hash
+    lock_digest, retry_of, idempotency_key, body_hash, suits_clients
 )
 SELECT
     :id, CAST(:queue_id AS BIGINT), :queue, :project_queue, :entity, :entity_folded, :project,
     :project_folded, :run_id, :name, :author, :submitted_by, :sweep_id,
     CAST(:priority AS BIGINT), CAST(:rank AS BIGINT), :resource, :spec, 'pending',
-    CAST(:created_at AS BIGINT), :lock_digest, :retry_of, :idempotency_key, :body_hash
+    CAST(:created_at AS BIGINT), :lock_digest, :retry_of, :idempotency_key, :body_hash,
+    :suits_clients
 WHERE NOT EXISTS (
     SELECT 1 FROM runs
     WHERE
@@ -151,7 +152,8 @@ WHERE
 -- name: lease_items
 -- The only statement that makes a token. It looks at the head of each resource's index, puts the
 -- heads in order, and changes in the same statement what it chose: nobody comes in between.
--- An agent that takes one submitter's items alone has an index of its own.
+-- An agent that takes one submitter's items alone has an index of its own, and so have agents of
+-- clients, which run some items only.
 -- The first :starts items whose source the agent has already also pass the start gate here: none of
 -- them was asked to stop, and from the start on the queue's own term holds, as in move_items.
 UPDATE items
@@ -190,6 +192,7 @@ FROM (
                 SELECT one.seq FROM items AS one INDEXED BY items_pending
                 WHERE
                     :submitted_by IS NULL
+                    AND NOT :for_clients
                     AND one.queue_id = :queue_id
                     AND one.resource = wanted.value
                     AND one.state = 'pending'
@@ -211,6 +214,20 @@ FROM (
                 ORDER BY one.rank, one.seq
                 LIMIT :limit
             ) AS someones
+            UNION ALL
+            SELECT suited.seq FROM (
+                SELECT one.seq FROM items AS one INDEXED BY items_pending_for_clients
+                WHERE
+                    :for_clients
+                    AND one.queue_id = :queue_id
+                    AND one.resource = wanted.value
+                    AND one.state = 'pending'
+                    AND one.deleted_at IS NULL
+                    AND one.suits_clients
+                    AND one.stop_requested_at IS NULL
+                ORDER BY one.rank, one.seq
+                LIMIT :limit
+            ) AS suited
         )
         WHERE EXISTS (SELECT 1 FROM queues WHERE queues.id = :queue_id AND NOT queues.is_paused)
         ORDER BY head.rank, head.seq
@@ -396,10 +413,10 @@ GROUP BY state
 -- A known id answers with no row.
 INSERT INTO runs (
     id, entity, entity_folded, project, project_folded, name, item_id, created_at, config, summary,
-    state, facts, created_by, heard_at, deadline
+    state, facts, created_by, heard_at, deadline, is_hidden
 ) VALUES (
     :id, :entity, :entity_folded, :project, :project_folded, :name, :item_id, :created_at,
-    :config, :summary, :state, :facts, :created_by, :heard_at, :deadline
+    :config, :summary, :state, :facts, :created_by, :heard_at, :deadline, :is_hidden
 ) ON CONFLICT DO NOTHING
 RETURNING seq
 
@@ -415,6 +432,7 @@ SELECT {run} FROM runs
 WHERE
     seq < :before_seq
     AND deleted_at IS NULL
+    AND NOT is_hidden
     AND NOT EXISTS (
         SELECT 1 FROM items
         WHERE items.id = runs.item_id AND items.attempt = 0 AND items.state <> 'stopped'
@@ -460,7 +478,8 @@ SELECT path, digest, size, at, md5 FROM run_files WHERE run_seq = :run_seq ORDER
 UPDATE runs
 SET
     name = :name, facts = :facts, state = :state, exit_code = :exit_code, heard_at = :heard_at,
-    deadline = :deadline, stop_requested_at = :stop_requested_at, deleted_at = :deleted_at
+    deadline = :deadline, stop_requested_at = :stop_requested_at, deleted_at = :deleted_at,
+    is_hidden = :is_hidden
 WHERE seq = :seq
 
 -- name: hand_over_run
@@ -486,6 +505,7 @@ WHERE
     entity_folded = :entity_folded
     AND project_folded = :project_folded
     AND deleted_at IS NULL
+    AND NOT is_hidden
     AND seq > :from_seq
     AND NOT EXISTS (
         SELECT 1 FROM items
@@ -501,6 +521,7 @@ WHERE
     entity_folded = :entity_folded
     AND project_folded = :project_folded
     AND deleted_at IS NULL
+    AND NOT is_hidden
     AND seq < :from_seq
     AND NOT EXISTS (
         SELECT 1 FROM items
@@ -516,6 +537,7 @@ WHERE
     entity_folded = :entity_folded
     AND project_folded = :project_folded
     AND deleted_at IS NULL
+    AND NOT is_hidden
     AND NOT EXISTS (
         SELECT 1 FROM items
         WHERE items.id = runs.item_id AND items.attempt = 0 AND items.state <> 'stopped'
@@ -526,7 +548,7 @@ WHERE
 SELECT project, created_at FROM runs
 WHERE seq IN (
     SELECT min(seq) FROM runs
-    WHERE entity_folded = :entity_folded AND deleted_at IS NULL
+    WHERE entity_folded = :entity_folded AND deleted_at IS NULL AND NOT is_hidden
     GROUP BY project_folded
 )
 ORDER BY project

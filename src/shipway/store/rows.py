@@ -121,6 +121,7 @@ def to_run(row: Row) -> Run:
         deadline=row[15],
         stop_requested_at=row[16],
         deleted_at=row[17],
+        is_hidden=bool(row[18]),
     )
 
 

@@ -45,6 +45,7 @@ class Runs:
                 "created_by": run.created_by,
                 "heard_at": run.heard_at,
                 "deadline": run.deadline,
+                "is_hidden": run.is_hidden,
             },
         )
         if row is None:

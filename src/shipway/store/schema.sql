@@ -133,6 +133,7 @@ CREATE TABLE items (
     body_hash TEXT,
     purged_at BIGINT,
     unheard_since BIGINT,
+    suits_clients BOOLEAN NOT NULL DEFAULT FALSE,
     CONSTRAINT state_is_known
     CHECK (state IN ('pending', 'leased', 'running', 'finished', 'failed', 'stopped')),
     CONSTRAINT token_is_of_a_lease
@@ -159,6 +160,10 @@ WHERE state = 'pending' AND deleted_at IS NULL;
 -- The same for agents that take one submitter's items alone, however many of others wait.
 CREATE INDEX items_pending_of ON items (queue_id, resource, submitted_by, rank, seq)
 WHERE state = 'pending' AND deleted_at IS NULL;
+
+-- As items_pending, for agents of clients: however many others wait, they are not looked at.
+CREATE INDEX items_pending_for_clients ON items (queue_id, resource, rank, seq)
+WHERE state = 'pending' AND deleted_at IS NULL AND suits_clients;
 
 -- Held items alone: what an agent holds, asked for by each of its calls, and, read through, what
 -- has expired: as many entries as programs run, and no rows but those that have.
@@ -216,7 +221,8 @@ CREATE TABLE runs (
     stop_requested_at BIGINT,
     deleted_at BIGINT,
     purged_at BIGINT,
-    state TEXT CHECK (state IN ('pending', 'running', 'finished', 'failed', 'crashed', 'stopped'))
+    state TEXT CHECK (state IN ('pending', 'running', 'finished', 'failed', 'crashed', 'stopped')),
+    is_hidden BOOLEAN NOT NULL DEFAULT FALSE
 );
 
 CREATE UNIQUE INDEX runs_by_id ON runs (entity_folded, project_folded, id);

@@ -31,6 +31,7 @@ class TrackedRuns:
             "deadline": run.deadline,
             "stop_requested_at": run.stop_requested_at,
             "deleted_at": run.deleted_at,
+            "is_hidden": run.is_hidden,
         }
         self._session.run("amend_run", params)
 

@@ -44,14 +44,18 @@ def server_info(_: Any, _info: Info) -> dict[str, Any]:
     }
 
 
-def entity(_: Any, info: Info, *, name: str) -> dict[str, Any] | None:
-    """Return an entity that the actor sees."""
+async def entity(_: Any, info: Info, *, name: str) -> dict[str, Any] | None:
+    """Return an entity that the actor sees; of a team the client warns who starts an agent."""
     call = info.context
-    return entity_node(name) if name and sees(call.actor, name) else None
+    if not name or not sees(call.actor, name):
+        return None
+    keys = call.edge.service.keys
+    is_team = await call.edge.read(lambda tx: keys.is_shared(tx, name))
+    return entity_node(name) | {"isTeam": is_team}
 
 
 def entity_node(name: str) -> dict[str, Any]:
-    """Return an entity; each is somebody's own."""
+    """Return an entity."""
     return {"id": ids.node("Entity", name), "name": name, "isTeam": False, "organization": None}
 
 

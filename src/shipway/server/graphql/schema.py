@@ -12,6 +12,8 @@ from shipway.server.graphql import (
     artifacts,
     consoles,
     histories,
+    launch_agents,
+    launch_leases,
     people,
     projects,
     pushes,
@@ -35,6 +37,8 @@ NOUNS: tuple[Resolvers, ...] = (
     queues.RESOLVERS,
     queue_items.RESOLVERS,
     pushes.RESOLVERS,
+    launch_agents.RESOLVERS,
+    launch_leases.RESOLVERS,
 )
 TYPE_OF = "__resolve_type"  # tells which type a thing of an abstract one is
 

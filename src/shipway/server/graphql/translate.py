@@ -15,6 +15,7 @@ from shipway.service.tracked_runs import RunAsk
 
 CLIENT_VERSION = "0.31.0"  # the newest that tests prove
 STOPPED_EXIT = 143
+HIDDEN_TYPES = frozenset({"sweep-controller", "cli_create_job"})  # runs that clients make for work
 OWN_KEY = "_wandb"  # of a config: what the client keeps for itself
 LEVELS = {1: "", 2: "error"}  # of a console's lines, by their stream
 REASON_KEY = "_shipway"  # of a summary: why a run ended that its program did not end
@@ -63,6 +64,7 @@ def ask_of(bucket: Mapping[str, Any]) -> RunAsk:
         summary=None if summary is None else _object("summaryMetrics", summary),
         is_pending=state == "pending",
         is_begun=bool(bucket.get("host")) or state == "running",
+        is_hidden=bucket.get("jobType") in HIDDEN_TYPES,
     )
 
 
