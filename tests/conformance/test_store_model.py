@@ -77,7 +77,10 @@ class StoreMachine(RuleBasedStateMachine):
         for name in ("one", "two"):
             self.queues.append(write(self.store, lambda tx, n=name: tx.queues.insert(a_queue(n))))  # type: ignore[misc] # bound now
         for user in USERS:
-            self.add(queue=0, rank=2, resource=RESOURCES[0], user=user, key=None, repeats_run=False)
+            self.add(
+                queue=0, rank=2, resource=RESOURCES[0], user=user, key=None, repeats_run=False,
+                suits_clients=False,
+            )  # fmt: skip
 
     @rule(
         queue=st.integers(0, 1),
@@ -86,14 +89,15 @@ class StoreMachine(RuleBasedStateMachine):
         user=st.sampled_from(USERS),
         key=st.none() | st.sampled_from(["k1", "k2", "k3"]),
         repeats_run=st.booleans(),
+        suits_clients=st.booleans(),
     )
     def add(
         self, queue: int, rank: int, resource: str, user: UserName, key: str | None, *,
-        repeats_run: bool,
+        repeats_run: bool, suits_clients: bool,
     ) -> None:  # fmt: skip
         item = an_item(
             self.queues[queue], next(self.numbers), rank=rank, priority=rank, resource=resource,
-            submitted_by=user, idempotency_key=key, body_hash=key,
+            submitted_by=user, idempotency_key=key, body_hash=key, suits_clients=suits_clients,
         )  # fmt: skip
         if repeats_run and self.items:
             item = item._replace(run_id=next(iter(self.items.values())).run_id)
@@ -122,17 +126,18 @@ class StoreMachine(RuleBasedStateMachine):
         user=st.none() | st.sampled_from(USERS),
         limit=st.integers(1, 4),
         agent=st.sampled_from(AGENTS),
+        for_clients=st.booleans(),
     )
     def lease(
         self, order: list[int], resources: list[str], user: UserName | None, limit: int,
-        agent: AgentId,
+        agent: AgentId, *, for_clients: bool,
     ) -> None:  # fmt: skip
         self.now += 1
         query = a_lease_query(
             self.queues[0], limit=limit, first=1_000 * next(self.numbers), agent=agent,
             queue_ids=tuple(self.queues[place].id for place in order),
             resources=tuple(resources), submitted_by=user, now=self.now, deadline=self.now + 50,
-            term=50,
+            term=50, for_clients=for_clients,
         )  # fmt: skip
         leased = write(self.store, lambda tx: tx.leases.lease(query))
         expected = self._expected_leases(query, [self.queues[place] for place in order])
@@ -290,6 +295,7 @@ class StoreMachine(RuleBasedStateMachine):
                 and item.stop_requested_at is None
                 and item.resource in query.resources
                 and query.submitted_by in (None, item.submitted_by)
+                and (item.suits_clients or not query.for_clients)
             ]
             chosen += sorted(fitting, key=lambda item: (item.rank, item.seq))
         return [

@@ -62,7 +62,7 @@ for number in range(10_000):
 """
 
 
-_COMMA = re.compile(r"\s*(?:,\s*(?![^()]*\))|\)\Z)\s*")  # between definitions, and at their end
+_COMMA = re.compile(r"\s*(?:,\s*(?![^()]*\)(?!\Z))|\)\Z)\s*")  # between definitions, and last
 
 
 @pytest.fixture

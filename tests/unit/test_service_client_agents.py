@@ -55,6 +55,12 @@ class Clients:
 
         return self.do(work)
 
+    def change_queue(self, **settings: Any) -> None:
+        """Change the queue's rules."""
+        queues, root = self.world.service.queues, self.world.root
+        queue = self.do(lambda tx: queues.named(tx, self.world.ann, "default"))
+        self.do(lambda tx: queues.update(tx, root, queue, settings))
+
     def add(self, actor: Actor | None = None, **draft: Any) -> Item:
         """Add an item of the job."""
         made = Draft.from_json({"job": self.job, "queue_entity": "ann", **draft})
@@ -293,15 +299,17 @@ def test_an_agent_s_failure_has_its_stage_and_message(clients: Clients) -> None:
 def test_an_agent_that_polls_keeps_what_has_not_begun_for_as_long_as_it_takes(
     clients: Clients,
 ) -> None:
+    clients.change_queue(lost_after_s=60)
     grant = clients.acked()
-    clients.pass_time(3_600_000)
+    clients.pass_time(300_000)
     assert clients.item(grant).state is State.RUNNING
     assert clients.poll().used_slots == 1
 
 
 def test_a_program_that_speaks_needs_no_agent(clients: Clients) -> None:
     grant = clients.acked()
-    for _ in range(120):
+    clients.change_queue(lost_after_s=60)
+    for _ in range(10):
         clients.pass_time(30_000, is_polling=False)
         clients.speak(grant)
     clients.speak(grant, is_complete=True)
@@ -309,10 +317,7 @@ def test_a_program_that_speaks_needs_no_agent(clients: Clients) -> None:
 
 
 def test_where_neither_speaks_the_queue_s_rule_decides(clients: Clients) -> None:
-    world = clients.world
-    queue = world.do(lambda tx: world.service.queues.named(tx, world.ann, "default"))
-    settings = {"on_lost": "retry:1", "lost_after_s": 60}
-    world.do(lambda tx: world.service.queues.update(tx, world.root, queue, settings))
+    clients.change_queue(on_lost="retry:1", lost_after_s=60)
     grant = clients.acked()
     clients.speak(grant)
     clients.pass_time(80_000, is_polling=False)

@@ -54,7 +54,8 @@ WITH heads AS (
         SELECT someones.seq, someones.rank FROM (
             SELECT one.seq, one.rank FROM items AS one
             WHERE
-                one.queue_id = :queue_id
+                NOT :for_clients
+                AND one.queue_id = :queue_id
                 AND one.resource = wanted.resource
                 AND one.submitted_by = :submitted_by
                 AND one.state = 'pending'
@@ -71,6 +72,7 @@ WITH heads AS (
                 :for_clients
                 AND one.queue_id = :queue_id
                 AND one.resource = wanted.resource
+                AND (CAST(:submitted_by AS TEXT) IS NULL OR one.submitted_by = :submitted_by)
                 AND one.state = 'pending'
                 AND one.deleted_at IS NULL
                 AND one.suits_clients

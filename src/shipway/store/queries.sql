@@ -205,7 +205,8 @@ FROM (
             SELECT someones.seq FROM (
                 SELECT one.seq FROM items AS one INDEXED BY items_pending_of
                 WHERE
-                    one.queue_id = :queue_id
+                    NOT :for_clients
+                    AND one.queue_id = :queue_id
                     AND one.resource = wanted.value
                     AND one.submitted_by = :submitted_by
                     AND one.state = 'pending'
@@ -221,6 +222,7 @@ FROM (
                     :for_clients
                     AND one.queue_id = :queue_id
                     AND one.resource = wanted.value
+                    AND (:submitted_by IS NULL OR one.submitted_by = :submitted_by)
                     AND one.state = 'pending'
                     AND one.deleted_at IS NULL
                     AND one.suits_clients

@@ -98,6 +98,8 @@ class TrackedRunSuite:
         ]
         write(store, lambda tx: tx.runs.insert(replace(a_run(9), project="Other")))
         write(store, lambda tx: tx.tracked.amend(replace(runs[1], deleted_at=7)))
+        hidden = replace(a_tracked_run(9), is_hidden=True)
+        assert write(store, lambda tx: tx.runs.insert(hidden)).is_hidden
         with store.read() as tx:
             assert tx.tracked.of_project("ADA", "DEMO", limit=1) == [runs[0]]
             rest = tx.tracked.of_project(ENTITY, PROJECT, after_seq=runs[0].seq, limit=9)

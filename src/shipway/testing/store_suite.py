@@ -54,6 +54,7 @@ class ItemSuite:
         item = an_item(
             queue, name="naïve — 名", sweep_id="s1", priority=0, rank=0, spec='{"a":1}',
             lock_digest=a_digest(1), retry_of=ItemId("old"), idempotency_key="k", body_hash="h",
+            suits_clients=True,
         )  # fmt: skip
         stored = write(store, lambda tx: add(tx, item))
         assert stored.seq > 0
@@ -182,6 +183,11 @@ class LeaseSuite:
             store, lambda tx: tx.items.insert(an_item(queue, 12, submitted_by=UserName("bob")))
         )
         assert [item.id for item in lease(store, queue, submitted_by=UserName("bob"))] == [bobs.id]
+        suited = an_item(queue, 13, suits_clients=True, submitted_by=UserName("bob"))
+        theirs = write(store, lambda tx: tx.items.insert(suited))
+        assert not lease(store, queue, limit=9, for_clients=True, submitted_by=UserName("cay"))
+        leased = lease(store, queue, limit=9, first=20, for_clients=True)
+        assert [item.id for item in leased] == [theirs.id]
         both = ("local-container", "local-process", "local-process")
         leased = lease(store, queue, limit=9, first=10, resources=both)
         assert [item.id for item in leased] == [item.id for item in [*items[2:], other]]
