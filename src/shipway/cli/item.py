@@ -111,9 +111,16 @@ def show(*, item_id: str, is_json: bool) -> None:
 def logs(*, item_id: str, follow: bool, stream: str, attempt: int | None, is_json: bool) -> None:
     """Print an item's log."""
     from shipway.cli.log import print_log  # noqa: PLC0415 - the other commands need no log reader
+    from shipway.cli.run import print_console  # noqa: PLC0415 - as above
 
+    client = connect()
+    found = client.items.get(item_id)
+    if found.get("log") == "run" and stream == "program":
+        run = {**found, "id": found["run_id"]}
+        print_console(run, is_following=follow, is_json=is_json)
+        return
     print_log(
-        connect(), item_id, name=stream, attempt=attempt, is_following=follow, is_json=is_json
+        client, item_id, name=stream, attempt=attempt, is_following=follow, is_json=is_json
     )
 
 

@@ -71,8 +71,8 @@ def logs(*, run_path: str, follow: bool, is_json: bool) -> None:
     from shipway.cli.log import print_log  # noqa: PLC0415 - the other commands need no log reader
 
     found = _find(run_path)
-    if not found.get("item_id"):
-        _print_console(found, is_following=follow, is_json=is_json)
+    if not found.get("item_id") or found.get("log") == "run":
+        print_console(found, is_following=follow, is_json=is_json)
         return
     item_id = _item_of(found)
     print_log(
@@ -166,7 +166,7 @@ def _find(path: str) -> dict[str, Any]:
     return link.client.runs.get(*parts)
 
 
-def _print_console(found: dict[str, Any], *, is_following: bool, is_json: bool) -> None:
+def print_console(found: dict[str, Any], *, is_following: bool, is_json: bool) -> None:
     """Print what the client of a run saw, which no item has."""
     from shipway.sdk.line import Line  # noqa: PLC0415 - the other commands need no SDK
     from shipway.sdk.run import load_run  # noqa: PLC0415 - as above

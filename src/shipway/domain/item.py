@@ -194,6 +194,11 @@ class Item(NamedTuple):
     body_hash: str | None = None
     suits_clients: bool = False  # the agents of clients can run it, too
 
+    @property
+    def is_clients(self) -> bool:
+        """Whether a client's agent started its program: its run tells of it, and has its log."""
+        return self.handle == CLIENT_HANDLE
+
 
 class ItemEvent(NamedTuple):
     """One thing that happened to an item: history, audit, timeline and wake-up in one row."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from shipway.domain.ids import Digest, ItemId, RunId, UserName
-from shipway.domain.item import CLIENT_HANDLE, FailureClass, Item, State
+from shipway.domain.item import FailureClass, Item, State
 
 PATH_LIMIT = 1_024  # characters of a file's path
 
@@ -147,6 +147,6 @@ def state_of(item: Item, run: Run | None = None) -> RunState | None:
     if item.failure is not None and item.failure.failure_class is FailureClass.LOST:
         return RunState.CRASHED
     is_unheard = run is not None and run.heard_at is None
-    if item.state is State.RUNNING and item.handle == CLIENT_HANDLE and is_unheard:
+    if item.state is State.RUNNING and item.is_clients and is_unheard:
         return RunState.PENDING
     return _BY_STATE[item.state]

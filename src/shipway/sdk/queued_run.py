@@ -162,6 +162,8 @@ class QueuedRun:
         """
         from shipway.sdk.log_reader import read_log  # noqa: PLC0415 - see above
 
+        if name == "program" and self._now().get("log") == "run":  # a client's agent started it
+            return self._load_run().logs(follow)
         return read_log(self._line, self.id, is_followed=follow, name=name)
 
     def events(self) -> list[Event]:

@@ -158,7 +158,7 @@ class Run:
 
     def logs(self, follow: bool = False) -> Iterator[LogLine]:  # noqa: FBT001, FBT002 - as named
         """Yield the program's log, line by line; see `QueuedRun.logs`."""
-        if self.item_id is None:
+        if self.item_id is None or self._values.get("log") == "run":
             return self._console(is_followed=follow)
         return read_log(self._line, self.item_id, is_followed=follow)
 

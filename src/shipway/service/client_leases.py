@@ -16,9 +16,9 @@ SILENT_MS = 5 * 60_000  # a program that was heard of, and then was not, though 
 STOPPED_MS = 75_000  # the same of one that was to be stopped: its agent has killed it by now
 
 
-def is_clients(item: Item) -> bool:
-    """Tell whether a client's agent started the program of an item."""
-    return item.handle == CLIENT_HANDLE and item.state is State.RUNNING
+def is_going_on(item: Item) -> bool:
+    """Tell whether a program goes on that a client's agent started."""
+    return item.is_clients and item.state is State.RUNNING
 
 
 class ClientLeases:

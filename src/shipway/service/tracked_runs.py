@@ -13,7 +13,7 @@ from shipway.domain.item import Item
 from shipway.domain.names import DEFAULT_PROJECT, check_name, check_title, fold
 from shipway.domain.run import ENDED, ConsoleChunk, Run, RunFacts, RunState, StreamLine
 from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require
-from shipway.service.client_leases import ClientLeases, is_clients
+from shipway.service.client_leases import ClientLeases, is_going_on
 from shipway.service.items import Items
 from shipway.service.lease_time import LeaseTime
 from shipway.service.ports import Clock, Tx
@@ -140,12 +140,13 @@ class TrackedRuns:
         tx.streams.add_history(run.seq, unsaid(tx, run, report.history))
         if report.system:
             tx.streams.add_system(run.seq, report.system)
-        if report.console is not None and run.item_id is None:  # an item has the log already
+        has_log = view.item is not None and not view.item.is_clients  # its item has it already
+        if report.console is not None and not has_log:
             tx.consoles.add(run.seq, report.console)
         if run.item_id is not None:
             merge(tx, run, config={}, summary=report.summary or {})
             tx.tracked.amend(self._heard(tx, run))
-            if report.is_complete and view.item is not None and is_clients(view.item):
+            if report.is_complete and view.item is not None and is_going_on(view.item):
                 self._client_leases.ended(tx, view.item, report.exit_code)
             return
         if report.summary is not None:
@@ -260,7 +261,7 @@ class TrackedRuns:
     def _heard(self, tx: Tx, run: Run) -> Run:
         """Return an item's run, heard of just now; a lease of a client's agent goes on by that."""
         item = tx.items.get(run.item_id) if run.item_id is not None else None
-        if item is not None and is_clients(item):
+        if item is not None and is_going_on(item):
             self._client_leases.heard(tx, item)
         return replace(run, heard_at=self._clock.now())
 

@@ -56,6 +56,7 @@ def item_view(item: Item, base_url: str) -> dict[str, Any]:
         "agent": item.lease_agent,
         "url": f"{base_url}/items/{item.id}",
         "run_state": state.value if state else None,
+        "log": "run" if item.is_clients else "item",
     }
 
 
@@ -184,6 +185,7 @@ def run_view(view: RunView, base_url: str) -> dict[str, Any]:
         "commit": run.facts.commit,
         "alerts": [dict(alert) for alert in run.facts.alerts],
         "heard_at": run.heard_at,
+        "log": "run" if view.item is None or view.item.is_clients else "item",
         "url": f"{base_url}/{path}",
         "created_at": run.created_at,
         "history_size": run.history_size,
