@@ -6,14 +6,15 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from shipway import QueuedRun, launch_add
 from tests.support.embedded import Embedded, embedded, until
 from tests.support.shell import shell_of
-from tests.support.wandb_agent import a_client, launch_agent, make_job, started_by
-from tests.support.wandb_client import VERSION, VERSIONS
+from tests.support.wandb_agent import a_client, launch_agent, make_job
+from tests.support.wandb_client import VERSION, VERSIONS, WandbClient
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -99,17 +100,14 @@ def test_wandb_s_agent_sees_jobs_through(shipway: Embedded, version: str) -> Non
     with launch_agent(client, "-e", "admin", "-q", "local", "-j", "6") as agent:
         good = launch("a b'c", "--x")
         fails, stops = launch("fails"), launch("waits", "300")
-        silent = launch("silent") if version == VERSION else None  # it takes the client a minute
         capsule = launch_add(
             uri=str(client.folder / "code-train"), entry_point=["train.py"], queue_name="local"
         )
         until(lambda: began(stops), within_s=90, what="it runs")
-        listed = json.loads(shipway.run("agents", "ls", "--json"))["items"]
+        listed = agents(shipway)
         stops.cancel()
         ends = {item.id: item.wait_until_finished(timeout=200) for item in (good, fails, stops)}
         why = str(capsule.explain())
-        if silent is not None:
-            silent.wait_until_finished(timeout=200)
         shipway.run("agents", "stop", listed[0]["id"])
         assert agent.process.wait(timeout=60) == 0, agent.said()
 
@@ -127,15 +125,6 @@ def test_wandb_s_agent_sees_jobs_through(shipway: Embedded, version: str) -> Non
     runs = shipway.run("run", "ls", "--json")
     assert listed[0]["id"] not in runs
     assert listed[0]["id"] in shipway.run("run", "show", f"admin/model-registry/{listed[0]['id']}")
-    if silent is not None:
-        error = silent.error
-        assert error is not None
-        assert error.stage == "run"
-        assert "failed to call wandb.init" in error.reason
-        saved = f"{silent.id}.1/error/error.log"
-        assert saved in error.reason
-        files = shipway.run("run", "files", f"admin/model-registry/{listed[0]['id']}")
-        assert saved in files
 
 
 def test_agents_of_both_kinds_share_a_queue(shipway: Embedded) -> None:
@@ -151,7 +140,7 @@ def test_agents_of_both_kinds_share_a_queue(shipway: Embedded) -> None:
     with launch_agent(client, "-e", "admin", "-q", "local", "-j", "2") as agent:
         items = [launch(str(ran), f"n{n}", job="either") for n in range(6)]
         ends = [item.wait_until_finished(timeout=200) for item in items]
-    took = {shipway_agent(item) for item in items}
+    took = {agent_of(item) for item in items}
     assert [end.state for end in ends] == ["finished"] * 6, agent.said()
     counts = {file.name: len(file.read_text().splitlines()) for file in ran.iterdir()}
     assert counts == {f"n{n}": 1 for n in range(6)}
@@ -159,9 +148,28 @@ def test_agents_of_both_kinds_share_a_queue(shipway: Embedded) -> None:
 
 
 def test_an_agent_s_death_costs_no_item(shipway: Embedded) -> None:
-    """Earns: killed before the ack, after it, and with its program: each goes on by the rule."""
+    """Earns: killed before the ack, after it, and with its program: each goes on by the rule.
+
+    Meanwhile another one sees to a program that never calls `wandb.init`: both take a minute.
+    """
     client = a_client(shipway, VERSION)
     make_job(client, TRAIN)
+    with launch_agent(client, "-e", "admin", "-q", "local", name="patient"):
+        silent = launch("silent")
+        check_deaths(shipway, client)
+        silent.wait_until_finished(timeout=100)
+    (patient,) = (one for one in agents(shipway) if one["queues"] == ["local"])
+    error, saved = silent.error, f"{silent.id}.1/error/error.log"
+    assert error is not None
+    assert (error.stage, saved in error.reason) == ("run", True)
+    assert "failed to call wandb.init" in error.reason
+    path = f"admin/model-registry/{patient['id']}"
+    shipway.run("run", "files", path, "--get", str(shipway.root / "saved"))
+    assert "nothing to track" in (shipway.root / "saved" / saved).read_text()
+
+
+def check_deaths(shipway: Embedded, client: WandbClient) -> None:
+    """Let agents die; see what becomes of what they held."""
     rule = ("--on-lost", "retry:1", "--lost-after", "30")
     shipway.run("queue", "create", "fragile", "--resource", "local-process", *rule)
     unacked, failed = (launch("waits", "0", queue="fragile") for _ in range(2))
@@ -171,7 +179,7 @@ def test_an_agent_s_death_costs_no_item(shipway: Embedded) -> None:
     with launch_agent(client, *serve, name="one") as agent:
         until(lambda: began(goes_on) and began(dies), within_s=90, what="both run")
         agent.kill()
-        for pid in started_by(client, run_id=dies.run_id):
+        for pid in agent.started(dies.run_id):
             os.kill(pid, signal.SIGKILL)
         assert goes_on.wait_until_finished(timeout=100).state == "finished", agent.said()
         until(lambda: dies.state == "pending", within_s=90, what="it waits again")
@@ -193,6 +201,12 @@ def test_an_agent_s_death_costs_no_item(shipway: Embedded) -> None:
     assert again["attempt"] == 2
 
 
-def shipway_agent(item: QueuedRun) -> str:
+def agents(shipway: Embedded) -> list[dict[str, Any]]:
+    """Return all agents."""
+    found: list[dict[str, Any]] = json.loads(shipway.run("agents", "ls", "--json"))["items"]
+    return found
+
+
+def agent_of(item: QueuedRun) -> str:
     """Return the agent that an item was leased to last."""
     return next(event.actor for event in reversed(item.events()) if event.event == "lease")

@@ -14,6 +14,7 @@ from shipway.runners.local_machine import environment_of, process_start, process
 from tests.support.embedded import Embedded
 from tests.support.wandb_client import WandbClient, client_python
 
+MARK = "TEST_LAUNCH_AGENT"  # in the environment of an agent and of all that it starts
 WANDB_S = 120.0  # that a command of the client's may take
 
 
@@ -21,6 +22,7 @@ WANDB_S = 120.0  # that a command of the client's may take
 class LaunchAgent:
     """One agent's process."""
 
+    name: str
     process: subprocess.Popen[bytes]
     log: Path
 
@@ -32,6 +34,17 @@ class LaunchAgent:
     def said(self) -> str:
         """Return what it said, its programs' output among it."""
         return self.log.read_text()
+
+    def started(self, run_id: str | None = None) -> list[int]:
+        """Return the processes that it started, or those of one run."""
+        marks = {f"{MARK}={self.name}".encode()}
+        if run_id is not None:
+            marks.add(f"WANDB_RUN_ID={run_id}".encode())
+        return [
+            pid
+            for pid in processes()
+            if process_start(pid) is not None and marks <= set(environment_of(pid).split(b"\0"))
+        ]
 
 
 def a_client(shipway: Embedded, version: str) -> WandbClient:
@@ -65,32 +78,21 @@ def launch_agent(
     client: WandbClient, *argv: str, name: str = "agent"
 ) -> Iterator[LaunchAgent]:  # fmt: skip
     """Run an agent for a block; of it, and of what it started, nothing is left afterwards."""
-    log = client.folder / f"{name}.log"
+    log, mark = client.folder / f"{name}.log", f"{client.folder}/{name}"
     path = f"{client.python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    env = client.env(PATH=path, TMPDIR=str(client.folder / "tmp"))
+    env = client.env(PATH=path, TMPDIR=str(client.folder / "tmp"), **{MARK: mark})
     with log.open("wb") as out:
         process = subprocess.Popen(
             [str(client.python), "-m", "wandb", "launch-agent", *argv],
             env=env, cwd=client.folder, stdout=out, stderr=subprocess.STDOUT,
         )  # fmt: skip
+    agent = LaunchAgent(name=mark, process=process, log=log)
     try:
-        yield LaunchAgent(process=process, log=log)
+        yield agent
     finally:
         if process.poll() is None:
             process.kill()
         process.wait()
-        for pid in started_by(client):
+        for pid in agent.started():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-
-
-def started_by(client: WandbClient, *, run_id: str | None = None) -> list[int]:
-    """Return the processes that a client's agents started, or those of one run."""
-    marks = {f"HOME={client.folder}".encode()}
-    if run_id is not None:
-        marks.add(f"WANDB_RUN_ID={run_id}".encode())
-    return [
-        pid
-        for pid in processes()
-        if process_start(pid) is not None and marks <= set(environment_of(pid).split(b"\0"))
-    ]

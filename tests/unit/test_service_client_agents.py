@@ -379,6 +379,8 @@ def test_a_draining_agent_gets_nothing_and_an_ending_one_is_gone(clients: Client
     assert clients.poll().state is AgentState.DRAINING
     world.do(lambda tx: agents.leave(tx, world.ann, clients.agent.id))
     assert clients.poll().state is AgentState.GONE
+    world.do(lambda tx: ask(tx, world.ann, clients.agent.id, AgentState.DRAINING))
+    assert clients.poll().state is AgentState.GONE
     assert clients.item(taken).state is State.PENDING
     assert clients.item(begun).state is State.RUNNING, "its program may go on without the agent"
 

@@ -119,9 +119,7 @@ def logs(*, item_id: str, follow: bool, stream: str, attempt: int | None, is_jso
         run = {**found, "id": found["run_id"]}
         print_console(run, is_following=follow, is_json=is_json)
         return
-    print_log(
-        client, item_id, name=stream, attempt=attempt, is_following=follow, is_json=is_json
-    )
+    print_log(client, item_id, name=stream, attempt=attempt, is_following=follow, is_json=is_json)
 
 
 @item.command("cancel")

@@ -99,6 +99,8 @@ class Agents:
         require(actor, WRITERS | (AGENTS if is_own else frozenset()), "change agents")
         if not is_own and actor.role is not Role.ADMIN:
             raise Forbidden(f"agent {agent.id} belongs to {agent.user}: only they and admins may")
+        if agent.is_clients and agent.state is AgentState.GONE:
+            return agent  # it never comes back under this name
         changed = tx.agents.set_state(agent.id, state)
         assert changed is not None
         return changed
