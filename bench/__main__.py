@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.adds import p5, p6, p7
+from bench.agents import p1
 from bench.drain import p2, p3
 from bench.environments import p13
 from bench.imports import p11
@@ -36,6 +37,7 @@ STACKED: Sequence[tuple[Goals, Callable[[Stack, Asked], list[Result]]]] = (
     (("P3",), lambda stack, asked: [p3(stack, count=asked.count, times=asked.times)]),
 )
 ALONE: Sequence[tuple[Goals, Callable[[Asked], list[Result]]]] = (
+    (("P1",), lambda asked: p1(times=asked.times)),
     (("P5",), lambda asked: [p5(times=asked.times)]),
     (("P6",), lambda asked: [p6(times=asked.times)]),
     (("P7",), lambda asked: [p7(times=asked.times)]),

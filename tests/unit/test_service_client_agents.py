@@ -257,8 +257,9 @@ def test_an_id_that_is_no_lease_s_is_refused(clients: Clients, name: str) -> Non
 def test_nobody_else_acts_for_an_agent(clients: Clients) -> None:
     world, agents, grant = clients.world, clients.world.service.client_agents, clients.popped()
     bob = replace(world.bob, entity="ann")
-    with pytest.raises(NotFound):
-        clients.do(lambda tx: agents.ack(tx, bob, grant.name, grant.item.run_id))
+    assert not clients.do(lambda tx: agents.ack(tx, bob, grant.name, grant.item.run_id))
+    assert not clients.do(lambda tx: agents.fail(tx, bob, grant.name, BROKEN))
+    assert clients.item(grant).state is State.LEASED
     with pytest.raises(NotFound):
         clients.do(lambda tx: agents.poll(tx, bob, clients.agent.id))
     with pytest.raises(NotFound):
@@ -409,8 +410,7 @@ def test_an_agent_of_ours_may_not_take_the_part_of_a_client_s(clients: Clients) 
     (ours,) = clients.world.lease().leases
     name = f"{ours.item.id}.{ours.item.attempt}"
     agents = clients.world.service.client_agents
-    with pytest.raises(NotFound):
-        clients.do(lambda tx: agents.ack(tx, clients.world.ann, name, ours.item.run_id))
+    assert not clients.do(lambda tx: agents.ack(tx, clients.world.ann, name, ours.item.run_id))
 
 
 def test_runs_that_clients_make_for_their_work_are_in_no_list(world: World) -> None:

@@ -219,22 +219,28 @@ class ClientAgents:
         return True
 
     def _own(self, tx: Tx, actor: Actor, agent_id: str) -> Agent:
-        require(actor, AGENTS, "act as an agent")
-        agent = tx.agents.get(AgentId(agent_id))
-        is_own = agent is not None and (agent.user == actor.user or actor.role is Role.ADMIN)
-        if agent is None or not is_own or not agent.is_clients:
+        agent = self._find_own(tx, actor, agent_id)
+        if agent is None:
             raise NotFound(missing(f"agent {agent_id!r} of a client"))
         return agent
 
+    def _find_own(self, tx: Tx, actor: Actor, agent_id: str) -> Agent | None:
+        require(actor, AGENTS, "act as an agent")
+        agent = tx.agents.get(AgentId(agent_id))
+        is_own = agent is not None and (agent.user == actor.user or actor.role is Role.ADMIN)
+        return agent if agent is not None and is_own and agent.is_clients else None
+
     def _leased(self, tx: Tx, actor: Actor, name: str) -> Item | None:
-        """Return the item if this is the name of its present lease, and the agent is one's own."""
+        """Return the item if this is the name of its present lease, and the agent is one's own.
+
+        Another's name is answered as one of a former lease: nobody learns what there is.
+        """
         item_id, attempt = read_lease_name(name)
         item = tx.items.get(item_id)
         if item is None or item.state not in HELD or item.attempt != attempt:
             return None
         assert item.lease_agent is not None
-        self._own(tx, actor, item.lease_agent)
-        return item
+        return None if self._find_own(tx, actor, item.lease_agent) is None else item
 
     def _entry_point(self, tx: Tx, actor: Actor, spec: LaunchSpec) -> tuple[str, ...] | None:
         """Return the entry point if it is not the job's: agents may be told to take no other."""
