@@ -133,3 +133,4 @@ def test_a_popped_item_is_what_was_launched(server: Running) -> None:
     assert ask(admin, ACK, input=ack).json["data"]["ackRunQueueItem"] == {"success": False}
     held = admin.get(f"/api/v1/items/{item['id']}").json
     assert (held["state"], held["agent"]) == ("running", agent["launchAgentId"])
+    assert admin.get(f"/api/v1/agents/{agent['launchAgentId']}").json["items"] == [item["id"]]

@@ -14,6 +14,7 @@ COLUMNS = {
     "id": "id",
     "hostname": "host",
     "user": "user",
+    "version": "version",
     "state": "state",
     "queues": "queues",
     "resources": "resources",
@@ -30,6 +31,7 @@ FIELDS = {
     "resources": "resources",
     "run_as": "runs as",
     "used": "slots",
+    "items": "items",
     "seen": "seen",
 }
 

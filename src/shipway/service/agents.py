@@ -9,8 +9,9 @@ from shipway.domain.actor import Actor, Role
 from shipway.domain.agent import Agent, AgentState, RunAs, room_in
 from shipway.domain.errors import Forbidden, Invalid, NotFound
 from shipway.domain.ids import AgentId
+from shipway.domain.item import Item
 from shipway.domain.names import check_name
-from shipway.service.access import AGENTS, READERS, WRITERS, missing, require
+from shipway.service.access import AGENTS, READERS, WRITERS, missing, require, sees
 from shipway.service.ports import Clock, Tx
 from shipway.service.queues import Queues
 from shipway.service.resources import Resources
@@ -86,6 +87,11 @@ class Agents:
         if agent is None or not self._sees(tx, actor, agent):
             raise NotFound(missing(f"agent {agent_id!r}"))
         return agent
+
+    def held(self, tx: Tx, actor: Actor, agent_id: str) -> list[Item]:
+        """Return the items that an agent holds, of the entities that the actor sees."""
+        agent = self.get(tx, actor, agent_id)
+        return [item for item in tx.leases.held_by(agent.id) if sees(actor, item.entity)]
 
     def find(self, tx: Tx, actor: Actor) -> list[Agent]:
         """Return the agents that serve queues which the actor sees."""

@@ -26,9 +26,12 @@ async def find(call: Asked) -> Response:
 
 
 async def get(call: Asked, agent_id: str) -> Response:
-    """Return an agent."""
+    """Return an agent with the items that it holds."""
     actor, agents = call.actor, call.edge.service.agents
-    return answer(agent_view(await call.edge.read(lambda tx: agents.get(tx, actor, agent_id))))
+    agent, held = await call.edge.read(
+        lambda tx: (agents.get(tx, actor, agent_id), agents.held(tx, actor, agent_id))
+    )
+    return answer({**agent_view(agent), "items": [item.id for item in held]})
 
 
 async def drain(call: Asked, agent_id: str) -> Response:
