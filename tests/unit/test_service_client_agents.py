@@ -48,7 +48,7 @@ class Clients:
         def work(tx: Any) -> Agent:
             queue = service.queues.named(tx, self.world.ann, "default")
             asked = ClientAsk(
-                client="wandb", entity="ann", queue_ids=[queue.id], hostname="h",
+                client="wandb", queue_ids=[queue.id], hostname="h",
                 version="wandb@0.20.1", slots=slots,
             )  # fmt: skip
             return service.client_agents.register(tx, who, replace(asked, **ask))

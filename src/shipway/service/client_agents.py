@@ -24,7 +24,7 @@ from shipway.domain.item import (
     State,
 )
 from shipway.domain.launch_spec import LaunchSpec
-from shipway.service.access import AGENTS, check_sees, missing, require
+from shipway.service.access import AGENTS, missing, require
 from shipway.service.agents import QUEUES_LIMIT, SLOTS_LIMIT
 from shipway.service.client_leases import UNACKED_TERM_MS, ClientLeases
 from shipway.service.jobs import Jobs
@@ -43,7 +43,6 @@ class ClientAsk:
     """What a client's agent says of itself as it begins."""
 
     client: str  # whose agent it is
-    entity: str
     queue_ids: Sequence[QueueId]
     hostname: str
     version: str
@@ -99,13 +98,7 @@ class ClientAgents:
                 field="max_jobs",
                 value=ask.slots,
             )
-        found = [tx.queues.get(queue_id) for queue_id in queue_ids]
-        for queue_id, queue in zip(queue_ids, found, strict=True):
-            what = f"queue {queue_id} of {ask.entity}"
-            if queue is None:
-                raise NotFound(missing(what))
-            check_sees(actor, queue.entity, what)
-        queues = [queue for queue in found if queue is not None]
+        queues = [self._queues.by_id(tx, actor, queue_id) for queue_id in queue_ids]
         now = self._clock.now()
         agent = Agent(
             id=new_agent_id(self._random),

@@ -23,7 +23,6 @@ async def create_launch_agent(_: Any, info: Info, *, input: dict[str, Any]) -> d
     slots, is_locked = translate_items.read_agent_config(input.get("agentConfig"))
     ask = ClientAsk(
         client=translate_items.CLIENT,
-        entity=input["entityName"],
         queue_ids=[QueueId(read_queue_id(node)) for node in input["runQueues"]],
         hostname=input["hostname"],
         version=input.get("version") or "",
