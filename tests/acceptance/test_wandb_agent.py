@@ -158,12 +158,13 @@ def test_an_agent_s_death_costs_no_item(shipway: Embedded) -> None:
         silent = launch("silent")
         check_deaths(shipway, client)
         silent.wait_until_finished(timeout=100)
-    (patient,) = (one for one in agents(shipway) if one["queues"] == ["local"])
-    error, saved = silent.error, f"{silent.id}.1/error/error.log"
+        (patient,) = (one for one in agents(shipway) if one["queues"] == ["local"])
+        path, saved = f"admin/model-registry/{patient['id']}", f"{silent.id}.1/error/error.log"
+        until(lambda: saved in shipway.run("run", "files", path), within_s=60, what="it is saved")
+    error = silent.error
     assert error is not None
     assert (error.stage, saved in error.reason) == ("run", True)
     assert "failed to call wandb.init" in error.reason
-    path = f"admin/model-registry/{patient['id']}"
     shipway.run("run", "files", path, "--get", str(shipway.root / "saved"))
     assert "nothing to track" in (shipway.root / "saved" / saved).read_text()
 
