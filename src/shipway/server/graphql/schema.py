@@ -19,6 +19,8 @@ from shipway.server.graphql import (
     queues,
     run_files,
     runs,
+    sweep_agents,
+    sweeps,
 )
 from shipway.server.graphql.resolving import Resolvers
 
@@ -35,6 +37,8 @@ NOUNS: tuple[Resolvers, ...] = (
     queues.RESOLVERS,
     queue_items.RESOLVERS,
     pushes.RESOLVERS,
+    sweeps.RESOLVERS,
+    sweep_agents.RESOLVERS,
 )
 TYPE_OF = "__resolve_type"  # tells which type a thing of an abstract one is
 
