@@ -9,14 +9,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shipway.domain.actor import Actor, Role
-from shipway.domain.errors import Conflict, Exists, Forbidden, Invalid, NotFound
+from shipway.domain.errors import (
+    Conflict,
+    Exists,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Unauthenticated,
+)
 from shipway.domain.item import Event
+from shipway.domain.launch_spec import Draft
 from shipway.domain.run import RunState, StreamLine
 from shipway.domain.sweep import Sweep, SweepState
+from shipway.service.keys import job_key
 from shipway.service.runs import RunView
 from shipway.service.sweep_agents import GIVES_LIMIT, SILENT_MS, Command, Order
 from shipway.service.sweeps import SweepAsk
 from shipway.service.tracked_runs import RunAsk, StreamReport
+from tests.unit.conftest import SOURCE
 
 if TYPE_CHECKING:
     from tests.unit.conftest import World
@@ -276,6 +286,18 @@ def test_a_finished_sweep_lets_runs_end_and_a_canceled_one_stops_them(world: Wor
         to(world, sweep, SweepState.PAUSED)
 
 
+def test_a_program_that_was_killed_for_a_stop_has_stopped(world: World) -> None:
+    sweep = a_sweep(world)
+    worker = a_worker(world, sweep)
+    run = given(beat(world, worker))
+    begin(world, run.run_id)
+    beat(world, worker, run.run_id or "")
+    to(world, sweep, SweepState.CANCELED)
+    assert beat(world, worker, run.run_id or "")[0].order is Order.STOP
+    assert [command.order for command in beat(world, worker)] == [Order.EXIT]
+    assert runs(world, sweep)[0].state is RunState.STOPPED, "its client could not say so"
+
+
 def test_a_run_that_hyperband_finds_hopeless_is_asked_to_stop(world: World) -> None:
     early = {"type": "hyperband", "min_iter": 2, "eta": 2}
     sweep = a_sweep(
@@ -336,6 +358,8 @@ def test_a_sweeps_run_is_taken_over_by_its_launch(world: World) -> None:
     run = given(beat(world, worker))
     with pytest.raises(Exists, match="is used already"):
         world.add(run_id=run.run_id, project="demo")
+    with pytest.raises(Exists, match="is used already"):
+        world.add(run_id=run.run_id, project="demo", sweep_id="another")
     item = world.add(run_id=run.run_id, project="demo", sweep_id=sweep.id)
     (view,) = runs(world, sweep)
     assert (view.state, view.run.item_id) == (RunState.PENDING, item.id)
@@ -383,3 +407,46 @@ def test_strangers_and_programs_drive_no_sweep(world: World) -> None:
         a_worker(world, sweep, job)
     with pytest.raises(NotFound):
         world.do(lambda tx: world.service.sweeps.get(tx, job, "ann", "demo", sweep.id))
+
+
+def test_the_program_of_a_scheduler_acts_for_its_submitter_while_it_runs(world: World) -> None:
+    sweep = a_sweep(world)
+
+    def launch(run_id: str) -> Any:
+        made = Draft.from_json({"source": SOURCE, "project": "demo", "run_id": run_id})
+        launches = world.service.sweep_launches
+        return world.do(lambda tx: launches.launch(tx, world.ann, sweep, lambda *_: (made, "{}")))
+
+    launched = launch("s1")
+    assert (launched.scheduler, launched.scheduler_count) == ("{}", 1)
+    with pytest.raises(Conflict, match=r"has a scheduler, item \w+: it is pending"):
+        launch("s2")
+    grant = world.lease().leases[0]
+    assert grant.item.id == launched.scheduler_item
+    assert world.report(grant.item.id, grant.token, Event.START).ok
+    keys, text = world.service.keys, job_key(grant.item.id, 1, grant.token)
+    actor = world.do(lambda tx: keys.authenticate(tx, text))
+    assert (actor.role, actor.user, actor.item_id) == (Role.MEMBER, "ann", grant.item.id)
+    worker = a_worker(world, sweep, actor)
+    run = given(beat(world, worker, actor=actor))
+    world.add(actor, run_id=run.run_id, project="demo", sweep_id=sweep.id)
+    for use in (
+        lambda tx: keys.create_key(tx, actor, user=None, role=None, label=""),
+        lambda tx: keys.make_link(tx, actor),
+        lambda tx: keys.sign_in(tx, text),
+        lambda tx: keys.keys(tx, actor),
+    ):
+        with pytest.raises(Forbidden, match="the key of a launched program may not"):
+            world.do(use)
+    assert world.report(grant.item.id, grant.token, Event.FINISH, exit_code=0).ok
+    with pytest.raises(Unauthenticated):
+        world.do(lambda tx: keys.authenticate(tx, text))
+    assert launch("s3").scheduler_count == 2
+
+
+def test_another_programs_key_acts_for_nobody(world: World) -> None:
+    a_sweep(world)
+    item_id, token = world.running()
+    text = job_key(item_id, 1, token)
+    actor = world.do(lambda tx: world.service.keys.authenticate(tx, text))
+    assert actor.role is Role.JOB

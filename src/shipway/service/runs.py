@@ -120,9 +120,11 @@ class Runs:
 
     def check_writes(self, tx: Tx, actor: Actor, run: Run) -> None:
         """Raise unless the actor may write to a run now."""
-        if actor.role is Role.JOB:
-            item = tx.items.get(run.item_id) if run.item_id is not None else None
-            if item is None or item.id != actor.item_id:
+        if actor.role is Role.JOB and run.item_id != actor.item_id:
+            raise NotFound(missing("run"))
+        if actor.item_id is not None and run.item_id == actor.item_id:
+            item = tx.items.get(actor.item_id)
+            if item is None:
                 raise NotFound(missing("run"))
             # The server remembers keys for seconds, in which a lease may end.
             if item.state not in HELD or item.attempt != actor.attempt:

@@ -185,6 +185,8 @@ class SweepAgents:
                     again = place
                 else:
                     self._free(tx, sweep, place)
+            elif place.is_heard and place.is_stop_asked and place.is_open and not place.is_item:
+                self._end(tx, sweep, place, RunState.STOPPED)  # its program was killed
         stops += self._strangers(tx, sweep, agent, running, {place.run_id for place in own})
         return again, stops
 
@@ -214,8 +216,12 @@ class SweepAgents:
             return
         is_stopped = place.is_stop_asked or sweep.state is SweepState.CANCELED
         state = RunState.STOPPED if is_stopped else RunState.FAILED
+        self._end(tx, sweep, place, state)
+
+    def _end(self, tx: Tx, sweep: Sweep, place: SweepRun, state: RunState) -> None:
+        """End a run whose program cannot say so."""
         for run in tx.sweep_members.of_sweep(sweep.seq, after=place.number - 1, limit=1):
-            tx.tracked.amend(replace(run, state=state))
+            tx.tracked.amend(replace(run, state=state, deadline=None))
 
     def _give(self, tx: Tx, sweep: Sweep, agent: SweepAgent, place: SweepRun) -> Beat:
         """Give a run to a worker that was given before."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from shipway.domain.hyperband import Progress
+from shipway.domain.ids import ItemId
 from shipway.domain.run import Run
 from shipway.domain.sweep import Sweep, SweepAgent, SweepCounts, SweepRun
 
@@ -21,6 +22,9 @@ class SweepRows(Protocol):
 
     def by_seq(self, seq: int) -> Sweep | None:
         """Return a sweep."""
+
+    def by_scheduler(self, item_id: ItemId) -> Sweep | None:
+        """Return the sweep whose scheduler was queued last as this item."""
 
     def hold(self, seq: int, *, heard_at: int | None = None) -> Sweep | None:
         """Return a sweep as it stands, for this transaction alone until it is committed."""

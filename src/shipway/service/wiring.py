@@ -30,6 +30,7 @@ from shipway.service.runs import Runs
 from shipway.service.space import Space
 from shipway.service.stored_blobs import StoredBlobs
 from shipway.service.sweep_agents import SweepAgents
+from shipway.service.sweep_launches import SweepLaunches
 from shipway.service.sweep_places import SweepPlaces
 from shipway.service.sweeps import Sweeps
 from shipway.service.tracked_runs import TrackedRuns
@@ -57,6 +58,7 @@ class Service:
     artifact_uploads: ArtifactUploads
     sweeps: Sweeps
     sweep_agents: SweepAgents
+    sweep_launches: SweepLaunches
     keys: Keys
     blobs: StoredBlobs
     upkeep: Upkeep
@@ -103,6 +105,7 @@ class Service:
             artifact_uploads=ArtifactUploads(clock=clock, artifacts=artifacts),
             sweeps=Sweeps(clock=clock, random=random, places=places, find=_search),
             sweep_agents=sweep_agents,
+            sweep_launches=SweepLaunches(clock=clock, items=items),
             keys=Keys(clock=clock, random=random, queues=queues),
             blobs=StoredBlobs(clock=clock),
             upkeep=Upkeep(

@@ -1387,6 +1387,10 @@ WHERE entity_folded = :entity_folded AND project_folded = :project_folded AND id
 -- What a worker belongs to.
 SELECT {sweep} FROM sweeps WHERE seq = :seq
 
+-- name: sweep_by_scheduler
+-- Of a program that asks: may it act for its sweep?
+SELECT {sweep} FROM sweeps WHERE scheduler_item = :item_id
+
 -- name: hold_sweep
 -- Locks the row until the commit: whoever takes the next combination or number comes here first.
 UPDATE sweeps SET heard_at = coalesce(:heard_at, heard_at) WHERE seq = :seq RETURNING {sweep}

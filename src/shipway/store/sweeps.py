@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from shipway.domain.errors import Exists
 from shipway.domain.hyperband import Progress
+from shipway.domain.ids import ItemId
 from shipway.domain.item import State
 from shipway.domain.names import fold
 from shipway.domain.run import Run, RunState
@@ -52,6 +53,10 @@ class Sweeps:
     def by_seq(self, seq: int) -> Sweep | None:
         """Return a sweep."""
         return _maybe(self._session.one("sweep_by_seq", {"seq": seq}))
+
+    def by_scheduler(self, item_id: ItemId) -> Sweep | None:
+        """Return the sweep whose scheduler was queued last as this item."""
+        return _maybe(self._session.one("sweep_by_scheduler", {"item_id": item_id}))
 
     def hold(self, seq: int, *, heard_at: int | None = None) -> Sweep | None:
         """Return a sweep as it stands, for this transaction alone until it is committed."""

@@ -78,6 +78,10 @@ class SweepSuite:
             assert tx.sweeps.hold(sweep.seq, heard_at=8) == replace(changed, heard_at=8)
             assert tx.sweeps.hold(sweep.seq) == replace(changed, heard_at=8)
             assert tx.sweeps.hold(sweep.seq + 1) is None
+            found = tx.sweeps.by_scheduler(ItemId("i"))
+            assert found is not None
+            assert found.seq == sweep.seq
+            assert tx.sweeps.by_scheduler(ItemId("j")) is None
 
         write(store, work)
         with pytest.raises(Invalid, match="description"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from shipway.domain.errors import NotFound
 from shipway.domain.sweep import Sweep
 from shipway.server.graphql import ids
+from shipway.server.graphql import translate_schedulers as schedulers
 from shipway.server.graphql import translate_sweeps as words
 from shipway.server.graphql.projects import ProjectNode
 from shipway.server.graphql.resolving import Info, Resolvers
@@ -24,9 +26,19 @@ async def upsert_sweep(_: Any, info: Info, *, input: dict[str, Any]) -> dict[str
     call = info.context
     actor, sweeps = call.actor, call.edge.service.sweeps
     ask = await call.edge.run(lambda: words.ask_of(input))
+    user_agent = call.headers.get(b"user-agent", b"").decode("latin-1")
+    scheduler = schedulers.scheduler_of(input, user_agent)
+    code = None if scheduler is None else scheduler.code
+    for digest, data in ({} if code is None else code.blobs).items():
+        await call.edge.run(partial(call.edge.blobs.put, digest, data))
 
     def work(tx: Tx) -> tuple[SweepView, list[str]]:
         sweep, warnings = sweeps.upsert(tx, actor, ask)
+        if code is not None:
+            sizes = {digest: len(data) for digest, data in code.blobs.items()}
+            call.edge.service.blobs.admit(tx, actor, sizes, entity=sweep.entity)
+        if scheduler is not None:
+            sweep = call.edge.service.sweep_launches.launch(tx, actor, sweep, scheduler.plan)
         return sweeps.view(tx, sweep), warnings
 
     view, warnings = await call.edge.write(work)

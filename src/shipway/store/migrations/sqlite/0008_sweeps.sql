@@ -25,6 +25,9 @@ CREATE TABLE sweeps (
 
 CREATE UNIQUE INDEX sweeps_by_id ON sweeps (entity_folded, project_folded, id);
 
+-- Of each program's key it is asked whether it schedules a sweep.
+CREATE INDEX sweeps_by_scheduler ON sweeps (scheduler_item) WHERE scheduler_item IS NOT NULL;
+
 -- Workers that ask for a sweep's runs; one without a deadline was given up.
 CREATE TABLE sweep_agents (
     seq INTEGER PRIMARY KEY,
