@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,10 +123,15 @@ def me(server: ServerProcess) -> str:
 
 def ask(server: ServerProcess, path: str) -> Any:
     """Return what REST says."""
+    return json.loads(text_of(server, path))
+
+
+def text_of(server: ServerProcess, path: str) -> str:
+    """Return what lies at an address."""
     headers = {"Authorization": f"Bearer {server.key}"}
     request = Request(server.base_url + path, headers=headers)  # noqa: S310 - our own server
     with urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
-        return json.load(answer)
+        return str(answer.read().decode())
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -161,6 +168,9 @@ def test_two_agents_try_each_combination_of_a_grid_once(
         "name": "nine", "method": "grid", "found": done.last["found"],
     }  # fmt: skip
     assert sweep in done.last["found"]
+    page = text_of(server, f"/{me(server)}/demo/sweeps/{sweep}")  # the address that is printed
+    assert "9 of 9, 0 open" in page
+    assert "loss, minimize; best: 0" in page
 
 
 def test_a_hopeless_run_ends_early_and_the_owner_ends_the_rest(
@@ -271,4 +281,16 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_stored(
     )
     said = shell.wandb("sweep", "-p", "refused", "odd.yaml")
     assert "'prgram' is no key of a sweep's config" in said
-    assert len(ask(server, f"/api/v1/sweeps?entity={me(server)}&project=refused")["items"]) == 1
+    (made,) = ask(server, f"/api/v1/sweeps?entity={me(server)}&project=refused")["items"]
+    env = {**os.environ, "SHIPWAY_BASE_URL": server.base_url, "SHIPWAY_API_KEY": server.key}
+
+    def shipway(*args: str) -> str:
+        argv = [sys.executable, "-m", "shipway", "sweep", *args]
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    path = f"refused/{made['id']}"
+    for command, state in (("pause", "paused"), ("resume", "running"), ("cancel", "canceled")):
+        assert json.loads(shipway(command, path, "--json"))["state"] == state
+    assert "canceled" in shipway("ls", "-p", "refused")
+    assert "random" in shipway("show", path)

@@ -53,9 +53,11 @@ class SweepPlaces:
         sweep = None if place is None else tx.sweeps.by_seq(place.sweep_seq)
         if place is None or sweep is None:
             return
+        if not _watches(sweep.config):
+            return
         config = parse_sweep(sweep.config)
         metric = config.metric
-        if metric is None or (config.early is None and metric.target is None):
+        if metric is None:
             return
         found = [(line, metric_in(row, metric.name)) for line, row in rows]
         values = [(line, value) for line, value in found if value is not None]
@@ -82,8 +84,16 @@ class SweepPlaces:
         assert metric.target is not None
         if min(map(metric.cost, values)) > metric.cost(metric.target):
             return
-        now = self._clock.now()
-        tx.sweeps.amend(replace(sweep, state=SweepState.FINISHED, updated_at=now))
+        held = tx.sweeps.hold(sweep.seq)
+        assert held is not None
+        if held.state not in OVER:
+            now = self._clock.now()
+            tx.sweeps.amend(replace(held, state=SweepState.FINISHED, updated_at=now))
+
+
+def _watches(config: Mapping[str, Any]) -> bool:
+    """Tell whether a sweep looks at its runs as they go, before its whole config is read."""
+    return "early_terminate" in config or "target" in (config.get("metric") or {})
 
 
 def _falls_behind(
@@ -93,10 +103,10 @@ def _falls_behind(
     progress = place.progress
     for line, cost in costs:
         progress = advance(progress, rule, line, cost)
-    tx.sweep_runs.amend(replace(place, progress=progress))
+    tx.sweep_members.measure(place.run_seq, progress)
     if not progress.at:
         return False
-    others = tx.sweep_runs.progress(place.sweep_seq, limit=COMPARED_LIMIT)
+    others = tx.sweep_members.measured(place.sweep_seq, limit=COMPARED_LIMIT)
     return is_hopeless(rule, progress, others)
 
 

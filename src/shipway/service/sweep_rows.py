@@ -85,20 +85,23 @@ class SweepRunRows(Protocol):
         """Return the first place whose worker is gone, and of whose program nobody heard."""
 
     def amend(self, place: SweepRun) -> None:
-        """Store what may change of a place."""
+        """Store what may change of a place but how the run's metric goes."""
 
     def counts(self, sweep_seq: int) -> SweepCounts:
         """Count the runs of a sweep."""
 
-    def progress(self, sweep_seq: int, *, limit: int) -> Sequence[Progress]:
-        """Return how the metrics of a sweep's runs go."""
-
 
 class SweepMemberRows(Protocol):
-    """The runs of sweeps themselves."""
+    """The runs of sweeps themselves, and how they go."""
 
     def of_sweep(self, sweep_seq: int, *, after: int = 0, limit: int) -> Sequence[Run]:
         """Return the runs of so many places after a number, in order; deleted ones left out."""
 
     def adopt(self, run: Run) -> bool:
         """Make a pending run that of its item; False where another launch took it."""
+
+    def measure(self, run_seq: int, progress: Progress) -> None:
+        """Store how the metric of a run goes."""
+
+    def measured(self, sweep_seq: int, *, limit: int) -> Sequence[Progress]:
+        """Return how the metrics of a sweep's runs go."""

@@ -1490,10 +1490,13 @@ ORDER BY sweep_runs.number
 LIMIT 1
 
 -- name: amend_sweep_run
--- What may change of a run's place.
-UPDATE sweep_runs
-SET agent_seq = :agent_seq, gives = :gives, is_heard = :is_heard, progress = :progress
+-- What a worker's beat changes.
+UPDATE sweep_runs SET agent_seq = :agent_seq, gives = :gives, is_heard = :is_heard
 WHERE run_seq = :run_seq
+
+-- name: measure_sweep_run
+-- What a run's report changes.
+UPDATE sweep_runs SET progress = :progress WHERE run_seq = :run_seq
 
 -- name: count_sweep_runs
 -- All of them, those that the sweep gave, and those that may still go on.
@@ -1511,7 +1514,7 @@ SELECT
 FROM {sweep_runs}
 WHERE sweep_runs.sweep_seq = :sweep_seq
 
--- name: progress_of_sweep
+-- name: measured_sweep_runs
 -- How the metrics of its runs go.
 SELECT progress FROM sweep_runs
 WHERE sweep_seq = :sweep_seq AND progress <> '{}'

@@ -181,14 +181,12 @@ class SweepRuns:
         return None if row is None else to_sweep_run(row)
 
     def amend(self, place: SweepRun) -> None:
-        """Store what may change of a place."""
-        is_counted = place.progress != Progress()
+        """Store what may change of a place but how the run's metric goes."""
         params = {
             "run_seq": place.run_seq,
             "agent_seq": place.agent_seq,
             "gives": place.gives,
             "is_heard": int(place.is_heard),
-            "progress": to_json(place.progress.to_json()) if is_counted else "{}",
         }
         self._session.run("amend_sweep_run", params)
 
@@ -197,12 +195,6 @@ class SweepRuns:
         row = self._session.one("count_sweep_runs", {"sweep_seq": sweep_seq})
         assert row is not None
         return SweepCounts(total=int(row[0]), given=int(row[1]), open=int(row[2]))
-
-    def progress(self, sweep_seq: int, *, limit: int) -> Sequence[Progress]:
-        """Return how the metrics of a sweep's runs go."""
-        params = {"sweep_seq": sweep_seq, "limit": limit}
-        rows = self._session.all("progress_of_sweep", params)
-        return [Progress.from_json(json.loads(text)) for (text,) in rows]
 
 
 class SweepMembers:
@@ -226,6 +218,17 @@ class SweepMembers:
             "name": run.name,
         }
         return self._session.one("adopt_run", params) is not None
+
+    def measure(self, run_seq: int, progress: Progress) -> None:
+        """Store how the metric of a run goes."""
+        params = {"run_seq": run_seq, "progress": to_json(progress.to_json())}
+        self._session.run("measure_sweep_run", params)
+
+    def measured(self, sweep_seq: int, *, limit: int) -> Sequence[Progress]:
+        """Return how the metrics of a sweep's runs go."""
+        params = {"sweep_seq": sweep_seq, "limit": limit}
+        rows = self._session.all("measured_sweep_runs", params)
+        return [Progress.from_json(json.loads(text)) for (text,) in rows]
 
 
 def to_sweep(row: Row) -> Sweep:

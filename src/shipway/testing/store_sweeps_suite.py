@@ -192,8 +192,9 @@ class SweepSuite:
                 place = tx.sweep_runs.get(run.seq)
                 assert place is not None
                 if number == 2:
-                    tx.sweep_runs.amend(replace(place, progress=progress))
-            assert list(tx.sweep_runs.progress(sweep.seq, limit=9)) == [progress]
+                    tx.sweep_members.measure(run.seq, progress)
+                    tx.sweep_runs.amend(replace(place, gives=3))
+            assert list(tx.sweep_members.measured(sweep.seq, limit=9)) == [progress]
 
         write(store, work)
 
