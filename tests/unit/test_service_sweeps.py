@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -350,6 +351,20 @@ def test_a_method_that_nobody_can_follow_is_refused_with_those_that_are_there(
         a_sweep(world, {"method": "grid", "parameters": {"x": {"min": 0.0, "max": 1.0}}})
     with pytest.raises(Invalid, match="a new sweep needs a config"):
         world.do(lambda tx: world.service.sweeps.upsert(tx, world.ann, SweepAsk()))
+
+
+def test_bayes_without_its_library_is_refused_with_what_to_install(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bayes = {**CHANCE, "method": "bayes", "metric": {"name": "loss"}}
+    sweep = a_sweep(world, bayes)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(Invalid, match=r"pip install 'shipway\[search\]'"):
+        a_sweep(world, bayes)
+    worker = a_worker(world, sweep)
+    with pytest.raises(Invalid, match="method bayes needs optuna"):
+        beat(world, worker)
+    assert runs(world, sweep) == []
 
 
 def test_a_sweeps_run_is_taken_over_by_its_launch(world: World) -> None:

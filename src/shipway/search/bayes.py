@@ -35,6 +35,7 @@ class BayesSearch:
 
     def suggest(self, ask: SearchAsk) -> Values | None:
         """Return what the model of the runs so far finds promising."""
+        self.check(ask.config)
         import optuna  # noqa: PLC0415 - half a second, and only an extra
 
         varied = ask.config.space.varied

@@ -137,7 +137,10 @@ class SweepAgents:
 
     def search(self, ask: SearchAsk) -> Values | None:
         """Choose values; outside of a transaction, for it may take its time."""
-        return self._find(ask.config.method).suggest(ask)
+        try:
+            return self._find(ask.config.method).suggest(ask)
+        except PermanentError as error:
+            raise _refusal(ask.config, error) from None
 
     def give_up(self, tx: Tx) -> list[SweepAgent]:
         """Let the runs of silent workers be given to others; return those workers."""
@@ -311,7 +314,11 @@ class SweepAgents:
         try:
             return self._find(config.method)
         except PermanentError as error:
-            raise Invalid(str(error), field="method", value=config.method) from None
+            raise _refusal(config, error) from None
+
+
+def _refusal(config: SweepConfig, error: PermanentError) -> Invalid:
+    return Invalid(str(error), field="method", value=config.method)
 
 
 def _may_begin(sweep: Sweep, place: SweepRun) -> bool:

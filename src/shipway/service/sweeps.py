@@ -97,7 +97,7 @@ class Sweeps:
     def view(self, tx: Tx, sweep: Sweep) -> SweepView:
         """Return a sweep that the actor sees with its counts."""
         config = parse_sweep(sweep.config)
-        size = None if config.method == CUSTOM else self._search(config.method).size(config)
+        size = self._size(config)
         ends = [count for count in (size, config.run_cap) if count is not None]
         return SweepView(
             sweep=sweep,
@@ -239,13 +239,18 @@ class Sweeps:
         config = parse_sweep(ask.given)
         if config.method != CUSTOM:
             try:
-                self._search(config.method).check(config)
+                self._find(config.method).check(config)
             except PermanentError as error:
                 raise Invalid(str(error), field="method", value=config.method) from None
         return config
 
-    def _search(self, method: str) -> Search:
-        return self._find(method)
+    def _size(self, config: SweepConfig) -> int | None:
+        if config.method == CUSTOM:
+            return None
+        try:
+            return self._find(config.method).size(config)
+        except PermanentError:  # its plugin was removed since; the sweep is still to be seen
+            return None
 
     def _take_in(self, tx: Tx, sweep: Sweep, run_id: str) -> None:
         """Let a run that was there before belong to a sweep."""
