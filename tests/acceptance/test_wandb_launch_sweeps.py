@@ -101,7 +101,7 @@ def test_a_sweep_is_launched_with_its_scheduler_on_the_same_queue() -> None:
         )  # fmt: skip
         scheduler = user.ask(f"/api/v1/items/{sweep['scheduler_item']}")
         runs = user.ask(f"/api/v1/sweeps/{user.entity}/demo/{sweep['id']}/runs")["items"]
-        log = shipway.run("item", "logs", str(scheduler["id"]))
+        log = shipway.run("item", "logs", str(scheduler["id"]), "--json")
         tried = sorted((run["config"]["x"], run["config"]["y"]) for run in runs)
         assert tried == [(x, y) for x in (1, 2, 3) for y in (0, 1, 2)], log
         assert {run["state"] for run in runs} == {"finished"}, log
