@@ -55,7 +55,7 @@ docs: $(STAMP)
 
 lock: $(STAMP)
 	@$(VENV)/bin/uv pip compile --quiet --no-emit-index-url --no-emit-find-links --generate-hashes \
-	  --universal --python-version 3.11 --extra postgres --custom-compile-command 'make lock' \
+	  --universal --python-version 3.11 --extra postgres --extra search --custom-compile-command 'make lock' \
 	  --output-file requirements/dev.txt pyproject.toml requirements/dev.in
 	@for version in 0.20.1 0.31.0; do \
 	  echo "wandb==$$version" | $(VENV)/bin/uv pip compile --quiet --no-emit-index-url \

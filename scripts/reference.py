@@ -51,7 +51,7 @@ KINDS = {
     "shipway.builders": "makes environments",
     "shipway.runners": "starts programs on a resource",
     "shipway.registries": "speaks to container registries (none yet)",
-    "shipway.search": "suggests parameters for sweeps (none yet)",
+    "shipway.search": "chooses the parameters of a sweep's runs",
     "shipway.devices": "counts and hands out devices (none yet)",
 }
 

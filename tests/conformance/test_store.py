@@ -13,6 +13,7 @@ from shipway.testing.store_records_suite import (
 )
 from shipway.testing.store_streams_suite import StreamSuite, TrackedRunSuite
 from shipway.testing.store_suite import EventSuite, ItemSuite, LeaseSuite
+from shipway.testing.store_sweeps_suite import SweepSuite
 
 
 class TestItems(ItemSuite):
@@ -60,4 +61,8 @@ class TestArtifacts(ArtifactSuite):
 
 
 class TestBlobs(BlobSuite):
+    pass
+
+
+class TestSweeps(SweepSuite):
     pass

@@ -156,6 +156,7 @@ def bodies(agent: str, held: Sequence[Mapping[str, str]], digest: str) -> dict[s
         "PATCH /api/v1/runs/{entity}/{project}/{run_id}": [
             {"config": {"a": 1}, "summary": {"b": {"c": [1]}}}
         ],
+        "PATCH /api/v1/sweeps/{entity}/{project}/{sweep_id}": [{"state": "paused"}],
         "POST /api/v1/runs/{entity}/{project}/{run_id}/history": [
             {"rows": [{"_step": 1, "loss": 0.5}, {"loss": float("nan")}]}
         ],

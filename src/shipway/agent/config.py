@@ -120,7 +120,7 @@ def _parse(path: Path, text: str) -> Any:
     if path.suffix == ".json":
         return json.loads(text)
     try:
-        import yaml  # type: ignore[import-untyped] # noqa: PLC0415 - optional: wandb's format
+        import yaml  # noqa: PLC0415 - rare: wandb's format
     except ImportError:
         try:
             return json.loads(text)  # every JSON text is YAML too

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "item": ("item", "item", "List, show, stop and retry queue items."),
     "job": ("job", "job", "Make and show jobs: reusable, versioned recipes."),
     "run": ("run", "run", "List, show and compare runs."),
+    "sweep": ("sweep", "sweep", "List and show sweeps, and let them go on, pause and end."),
     "agents": ("agents", "agents", "List, drain and stop agents."),
     "user": ("user", "user", "Add, list and disable people and service accounts."),
     "key": ("key", "key", "Make, list and revoke keys."),

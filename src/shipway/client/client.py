@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shipway.client.people import People
     from shipway.client.queues import Queues
     from shipway.client.runs import Runs
+    from shipway.client.sweeps import Sweeps
 
 
 class Client:
@@ -80,6 +81,13 @@ class Client:
         from shipway.client.runs import Runs  # noqa: PLC0415 - see above
 
         return Runs(self.wire)
+
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        """Sweeps."""
+        from shipway.client.sweeps import Sweeps  # noqa: PLC0415 - see above
+
+        return Sweeps(self.wire)
 
     @cached_property
     def agents(self) -> Agents:

@@ -40,6 +40,7 @@ class RunFacts:
     program: str | None = None
     repo: str | None = None
     commit: str | None = None
+    sweep: str | None = None  # the id of the sweep that it belongs to
     client: Mapping[str, Any] = field(default_factory=dict)  # what a client keeps for itself
     alerts: tuple[Mapping[str, Any], ...] = ()  # title, text, level, at: the newest
 

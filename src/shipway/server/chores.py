@@ -62,6 +62,8 @@ class Chores:
         if self._ticks % SILENCE_EVERY == 0:
             for run in await self._edge.write(upkeep.give_up_runs):
                 log.info("run crashed", extra={"fields": {"run": run.id, "project": run.project}})
+            for worker in await self._edge.write(upkeep.give_up_workers):
+                log.info("worker gone", extra={"fields": {"worker": worker.id}})
         if self._ticks % SEAL_EVERY == 0:
             await self.seal()
         if self._ticks % PURGE_EVERY == 0:

@@ -305,6 +305,8 @@ class Items:
         try:
             tx.runs.insert(run)
         except Exists:
+            if spec.sweep_id is not None and _adopted(tx, run, spec.sweep_id):
+                return
             raise Exists(
                 f"run id {item.run_id!r} is used already in {item.entity}/{item.project}: "
                 "choose another, or none",
@@ -352,6 +354,15 @@ class _Named:
             )
             self._found[asked] = queue
         return queue
+
+
+def _adopted(tx: Tx, run: Run, sweep_id: str) -> bool:
+    """Tell whether a launch took over the run that its sweep gave to be launched."""
+    known = tx.runs.get(run.entity, run.project, run.id)
+    if known is None or known.facts.sweep != sweep_id:
+        return False
+    config = {**known.config, **run.config}
+    return tx.sweep_members.adopt(replace(known, item_id=run.item_id, config=config, name=run.name))
 
 
 def _may_see(actor: Actor, item: Item) -> bool:

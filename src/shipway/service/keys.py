@@ -7,7 +7,14 @@ import hmac
 from collections.abc import Sequence
 
 from shipway.domain.actor import Actor, Key, Role, Session, User
-from shipway.domain.errors import Conflict, Exists, Invalid, NotFound, Unauthenticated
+from shipway.domain.errors import (
+    Conflict,
+    Exists,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Unauthenticated,
+)
 from shipway.domain.ids import (
     KEY_SECRET_LENGTH,
     ItemId,
@@ -20,7 +27,7 @@ from shipway.domain.ids import (
     new_token,
     split_key,
 )
-from shipway.domain.item import HELD
+from shipway.domain.item import HELD, Item
 from shipway.domain.names import check_name, check_title, fold
 from shipway.service.access import ADMINS, READERS, missing, require
 from shipway.service.ports import Clock, Tx
@@ -120,6 +127,7 @@ class Keys:
     ) -> tuple[Key, str]:
         """Make a key of one's own, or as an admin of anybody's; the text is shown once."""
         require(actor, READERS, "make keys")
+        _check_person(actor, "make keys")
         if user is not None and user != actor.user:
             require(actor, ADMINS, "make keys of others")
         owner = next((u for u in tx.actors.users() if u.name == (user or actor.user)), None)
@@ -140,12 +148,14 @@ class Keys:
     def keys(self, tx: Tx, actor: Actor) -> list[Key]:
         """Return one's own keys, or as an admin everybody's."""
         require(actor, READERS, "list keys")
+        _check_person(actor, "list keys")
         keys = tx.actors.keys()
         return keys if actor.role is Role.ADMIN else [key for key in keys if key.user == actor.user]
 
     def revoke(self, tx: Tx, actor: Actor, key_id: str) -> Key:
         """Revoke a key with its sessions."""
         require(actor, READERS, "revoke keys")
+        _check_person(actor, "revoke keys")
         if not any(key.id == key_id for key in self.keys(tx, actor)):
             raise NotFound(missing(f"key {key_id!r}"))
         key = tx.actors.revoke(KeyId(key_id), now=self._clock.now())
@@ -156,6 +166,7 @@ class Keys:
         """Begin a browser session with a key and return the cookie's text."""
         actor = self.authenticate(tx, key)
         require(actor, READERS, "sign in to the pages")
+        _check_person(actor, "sign in to the pages")
         return self._begin(tx, actor.key_id)
 
     def session(self, tx: Tx, cookie: str) -> tuple[Actor, Session]:
@@ -178,6 +189,7 @@ class Keys:
     def make_link(self, tx: Tx, actor: Actor) -> str:
         """Make the secret of a one-time sign-in link for the actor's own key."""
         require(actor, READERS, "make sign-in links")
+        _check_person(actor, "make sign-in links")
         secret = new_token(self._random)
         tx.sessions.add_link(_hash(secret), actor.key_id, expires_at=self._clock.now() + LINK_MS)
         return secret
@@ -239,12 +251,21 @@ class Keys:
             raise Unauthenticated("the key is not valid: its attempt has ended")
         return Actor(
             user=item.submitted_by,
-            role=Role.JOB,
+            role=self._role_of(tx, item),
             entity=item.entity,
             key_id=key_id,
             item_id=item.id,
             attempt=item.attempt,
         )
+
+    def _role_of(self, tx: Tx, item: Item) -> Role:
+        """Return what a program may do: a sweep's scheduler launches for its submitter."""
+        if tx.sweeps.by_scheduler(item.id) is None:
+            return Role.JOB
+        owner = next((user for user in tx.actors.users() if user.name == item.submitted_by), None)
+        if owner is None or owner.is_disabled:
+            return Role.JOB
+        return min(owner.role, Role.MEMBER, key=_ORDER.index)
 
     def _add_user(self, tx: Tx, name: str, role: Role, *, entity: str) -> User:
         check_name(name, field="name")
@@ -285,6 +306,12 @@ def job_key(item_id: ItemId, attempt: int, token: Token) -> str:
     """Return a program's own key: it follows from the lease, so it dies with it."""
     digest = hashlib.sha256(f"job:{item_id}:{attempt}:{token}".encode()).hexdigest()
     return f"sw_{_JOB}{item_id}-{digest[:KEY_SECRET_LENGTH]}"
+
+
+def _check_person(actor: Actor, what: str) -> None:
+    """Raise `Forbidden` for a program, whatever it may do besides: its key dies with it."""
+    if actor.item_id is not None:
+        raise Forbidden(f"the key of a launched program may not {what}")
 
 
 def _hash(secret: str) -> str:

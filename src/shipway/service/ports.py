@@ -25,6 +25,12 @@ from shipway.service.artifact_rows import (
 )
 from shipway.service.blob_ports import BlobRows, Blobs, Incoming, LargeBlobs
 from shipway.service.run_rows import ConsoleRows, RunRows, StreamRows, TrackedRunRows
+from shipway.service.sweep_rows import (
+    SweepAgentRows,
+    SweepMemberRows,
+    SweepRows,
+    SweepRunRows,
+)
 
 __all__ = [
     "ActorRows",
@@ -50,6 +56,10 @@ __all__ = [
     "SessionRows",
     "Store",
     "StreamRows",
+    "SweepAgentRows",
+    "SweepMemberRows",
+    "SweepRows",
+    "SweepRunRows",
     "TombstoneRows",
     "TrackedRunRows",
     "Tx",
@@ -353,6 +363,14 @@ class Tx(Protocol):
     def artifact_links(self) -> ArtifactLinkRows: ...
     @property
     def artifact_purges(self) -> ArtifactPurgeRows: ...
+    @property
+    def sweeps(self) -> SweepRows: ...
+    @property
+    def sweep_agents(self) -> SweepAgentRows: ...
+    @property
+    def sweep_runs(self) -> SweepRunRows: ...
+    @property
+    def sweep_members(self) -> SweepMemberRows: ...
     @property
     def blobs(self) -> BlobRows: ...
     @property

@@ -13,6 +13,7 @@ from shipway.domain.item import HELD, Item
 from shipway.domain.run import Run, RunFile, RunState, is_clean_path, state_of
 from shipway.service.access import READERS, WRITERS, check_sees, missing, require
 from shipway.service.ports import Clock, Tx
+from shipway.service.sweep_places import SweepPlaces
 
 LIST_LIMIT = 1_000
 HISTORY_LIMIT = 10_000  # rows in one answer
@@ -38,6 +39,12 @@ class RunView:
         return self.run.created_by if self.item is None else self.item.submitted_by
 
     @property
+    def sweep(self) -> str | None:
+        """The id of the sweep that it belongs to."""
+        named = None if self.item is None else self.item.sweep_id
+        return self.run.facts.sweep or named
+
+    @property
     def is_stop_requested(self) -> bool:
         """Whether somebody asked for its end."""
         return (self.run if self.item is None else self.item).stop_requested_at is not None
@@ -46,8 +53,9 @@ class RunView:
 class Runs:
     """Use cases of runs."""
 
-    def __init__(self, *, clock: Clock) -> None:
+    def __init__(self, *, clock: Clock, places: SweepPlaces) -> None:
         self._clock = clock
+        self._places = places
 
     def get(self, tx: Tx, actor: Actor, entity: str, project: str, run_id: str) -> RunView:
         """Return a run; one whose item no agent took yet has not come to be."""
@@ -107,13 +115,16 @@ class Runs:
         if len(rows) > ROWS_LIMIT:
             raise Invalid(f"at most {ROWS_LIMIT} rows a call", field="rows", value=len(rows))
         tx.runs.add_history(view.run.seq, rows)
+        self._places.note(tx, view.run, enumerate(rows, view.run.history_size))
         return view.run.history_size + len(rows)
 
     def check_writes(self, tx: Tx, actor: Actor, run: Run) -> None:
         """Raise unless the actor may write to a run now."""
-        if actor.role is Role.JOB:
-            item = tx.items.get(run.item_id) if run.item_id is not None else None
-            if item is None or item.id != actor.item_id:
+        if actor.role is Role.JOB and run.item_id != actor.item_id:
+            raise NotFound(missing("run"))
+        if actor.item_id is not None and run.item_id == actor.item_id:
+            item = tx.items.get(actor.item_id)
+            if item is None:
                 raise NotFound(missing("run"))
             # The server remembers keys for seconds, in which a lease may end.
             if item.state not in HELD or item.attempt != actor.attempt:
@@ -164,5 +175,5 @@ def view_of(tx: Tx, run: Run) -> RunView | None:
     item = tx.items.get(run.item_id) if run.item_id is not None else None
     if item is None:
         return RunView(run=run, state=run.state or RunState.FINISHED, item=None)
-    state = state_of(item, run)
+    state = state_of(item, run) or run.state  # a sweep's run is there before its launch
     return None if state is None else RunView(run=run, state=state, item=item)

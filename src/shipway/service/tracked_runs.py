@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +21,7 @@ from shipway.service.ports import Clock, Tx
 from shipway.service.queues import known_entity
 from shipway.service.run_history import unsaid
 from shipway.service.runs import Runs, RunView, merge, view_of
+from shipway.service.sweep_places import SweepPlaces
 
 SILENT_MS = 5 * 60_000  # of lease time; a client that says nothing for so long has crashed
 CRASHES_LIMIT = 100  # runs given up in one transaction
@@ -65,7 +67,7 @@ class TrackedRuns:
 
     def __init__(
         self, *, clock: Clock, random: Random, lease_time: LeaseTime, runs: Runs, items: Items,
-        client_leases: ClientLeases,
+        client_leases: ClientLeases, places: SweepPlaces,
     ) -> None:  # fmt: skip
         self._client_leases = client_leases
         self._clock = clock
@@ -73,15 +75,18 @@ class TrackedRuns:
         self._lease_time = lease_time
         self._runs = runs
         self._items = items
+        self._places = places
 
     def upsert(self, tx: Tx, actor: Actor, ask: RunAsk) -> tuple[RunView, bool]:
         """Make a run or change it; tell whether it is new."""
         facts = _checked(ask.facts)
+        sweep = facts.pop("sweep", None)
         if ask.name is not None:
             check_title(ask.name, field="name")
         run = self._find(tx, actor, ask)
         if run is None:
-            return self._insert(tx, actor, ask, facts), True
+            made = self._insert(tx, actor, ask, facts)
+            return (made if sweep is None else self._joined(tx, made, sweep)), True
         self.check_writes(tx, actor, run)
         values = replace(
             run, name=ask.name or run.name, facts=replace(run.facts, **facts),
@@ -96,6 +101,8 @@ class TrackedRuns:
             summary = run.summary if ask.summary is None else ask.summary
             tx.runs.update(run.seq, config=config, summary=summary)
         tx.tracked.amend(changed)
+        if sweep is not None:
+            self._places.join(tx, changed, sweep)
         return self.get(tx, actor, run.entity, run.project, run.id), False
 
     def get(self, tx: Tx, actor: Actor, entity: str, project: str, run_id: str) -> RunView:
@@ -137,7 +144,8 @@ class TrackedRuns:
         """Take lines, a summary and the end of a run; what is repeated changes nothing."""
         run = view.run
         self.check_writes(tx, actor, run)
-        tx.streams.add_history(run.seq, unsaid(tx, run, report.history))
+        said = unsaid(tx, run, report.history)
+        tx.streams.add_history(run.seq, said)
         if report.system:
             tx.streams.add_system(run.seq, report.system)
         has_log = view.item is not None and not view.item.is_clients  # its item has it already
@@ -146,6 +154,7 @@ class TrackedRuns:
         if run.item_id is not None:
             merge(tx, run, config={}, summary=report.summary or {})
             tx.tracked.amend(self._heard(tx, run))
+            self._look(tx, run, said)
             if report.is_complete and view.item is not None and is_going_on(view.item):
                 self._client_leases.ended(tx, view.item, report.exit_code)
             return
@@ -161,6 +170,7 @@ class TrackedRuns:
                 stop_requested_at=run.stop_requested_at,
             )
         tx.tracked.amend(changed)
+        self._look(tx, changed, said)
 
     def alert(
         self, tx: Tx, actor: Actor, view: RunView, *, title: str, text: str, level: str
@@ -276,6 +286,15 @@ class TrackedRuns:
             deadline=self._lease_time.now() + SILENT_MS,
             stop_requested_at=None if is_over else run.stop_requested_at,
         )
+
+    def _joined(self, tx: Tx, view: RunView, sweep: str) -> RunView:
+        return replace(view, run=self._places.join(tx, view.run, sweep))
+
+    def _look(self, tx: Tx, run: Run, lines: Sequence[StreamLine]) -> None:
+        """Let the run's sweep, if it has one, look at what it logged."""
+        if lines and run.facts.sweep is not None:
+            rows = ((line.number, json.loads(line.text)) for line in lines)
+            self._places.note(tx, run, rows)
 
     def _own_item(self, tx: Tx, actor: Actor, run_id: str) -> Item | None:
         if actor.item_id is None:

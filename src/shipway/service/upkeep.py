@@ -12,12 +12,14 @@ from shipway.domain.console import overlay, pack
 from shipway.domain.ids import Digest, ItemId
 from shipway.domain.lease import Moved
 from shipway.domain.run import ConsoleChunk, Run
+from shipway.domain.sweep import SweepAgent
 from shipway.domain.tombstone import KEPT_MS
 from shipway.service.artifacts import Artifacts
 from shipway.service.lease_time import LeaseTime
 from shipway.service.leases import Leases
 from shipway.service.ports import Blobs, Clock, LogChunk, Tx
 from shipway.service.reclaim import Reclaim
+from shipway.service.sweep_agents import SweepAgents
 from shipway.service.tracked_runs import TrackedRuns
 
 TICK_MS = 1_000
@@ -51,17 +53,20 @@ class Upkeep:
         lease_time: LeaseTime,
         tracked: TrackedRuns,
         artifacts: Artifacts,
+        sweep_agents: SweepAgents,
     ) -> None:
         self._artifacts = artifacts
         self._clock = clock
         self._leases = leases
         self._lease_time = lease_time
         self._tracked = tracked
+        self._sweep_agents = sweep_agents
 
     def start(self, tx: Tx) -> int:
         """Begin: take lease time up where it stood, with a full new term for every lease."""
         self._lease_time.set(tx.clock.now())
         self._tracked.extend(tx)
+        self._sweep_agents.extend(tx)
         return tx.leases.renew_all(lease_now=self._lease_time.now())
 
     def tick(self, tx: Tx) -> int:
@@ -70,6 +75,7 @@ class Upkeep:
         self._lease_time.go_on(tx.clock.advance(elapsed), by_ms=elapsed)
         if elapsed > TICK_MS + LATE_MS:
             self._tracked.extend(tx)
+            self._sweep_agents.extend(tx)
             return tx.leases.renew_all(lease_now=self._lease_time.now())
         return 0
 
@@ -91,6 +97,10 @@ class Upkeep:
     def give_up_runs(self, tx: Tx) -> list[Run]:
         """Let runs that their clients left without a word have crashed; return them."""
         return self._tracked.give_up(tx)
+
+    def give_up_workers(self, tx: Tx) -> list[SweepAgent]:
+        """Let the runs of sweeps' silent workers be given to others; return those workers."""
+        return self._sweep_agents.give_up(tx)
 
     def purge(self, tx: Tx) -> int:
         """Remove a part of what long deleted items still have; return the steps taken, 0 at last.

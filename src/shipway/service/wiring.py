@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from shipway.domain.ids import Random
+from shipway.plugins.find import find
+from shipway.plugins.search import Search
 from shipway.service.agents import Agents
 from shipway.service.artifact_lists import ArtifactLists
 from shipway.service.artifact_uploads import ArtifactUploads
@@ -29,6 +31,10 @@ from shipway.service.run_history import RunHistory
 from shipway.service.runs import Runs
 from shipway.service.space import Space
 from shipway.service.stored_blobs import StoredBlobs
+from shipway.service.sweep_agents import SweepAgents
+from shipway.service.sweep_launches import SweepLaunches
+from shipway.service.sweep_places import SweepPlaces
+from shipway.service.sweeps import Sweeps
 from shipway.service.tracked_runs import TrackedRuns
 from shipway.service.upkeep import Upkeep
 
@@ -53,6 +59,9 @@ class Service:
     artifacts: Artifacts
     artifact_lists: ArtifactLists
     artifact_uploads: ArtifactUploads
+    sweeps: Sweeps
+    sweep_agents: SweepAgents
+    sweep_launches: SweepLaunches
     keys: Keys
     blobs: StoredBlobs
     upkeep: Upkeep
@@ -72,13 +81,15 @@ class Service:
             clock=clock, random=random, queues=queues, jobs=jobs, resources=resources, space=space
         )
         lease_time = LeaseTime(clock=clock)
-        runs = Runs(clock=clock)
+        places = SweepPlaces(clock=clock, stop_item=items.stop)
+        runs = Runs(clock=clock, places=places)
         leases = Leases(clock=clock, random=random, lease_time=lease_time, space=space)
         client_leases = ClientLeases(leases=leases, lease_time=lease_time)
         tracked = TrackedRuns(
             clock=clock, random=random, lease_time=lease_time, runs=runs, items=items,
-            client_leases=client_leases,
+            client_leases=client_leases, places=places,
         )  # fmt: skip
+        sweep_agents = SweepAgents(clock=clock, random=random, lease_time=lease_time, find=_search)
         artifacts = Artifacts(clock=clock, tracked=tracked)
         return cls(
             items=items,
@@ -104,6 +115,9 @@ class Service:
             artifacts=artifacts,
             artifact_lists=ArtifactLists(clock=clock, artifacts=artifacts),
             artifact_uploads=ArtifactUploads(clock=clock, artifacts=artifacts),
+            sweeps=Sweeps(clock=clock, random=random, places=places, find=_search),
+            sweep_agents=sweep_agents,
+            sweep_launches=SweepLaunches(clock=clock, items=items),
             keys=Keys(clock=clock, random=random, queues=queues),
             blobs=StoredBlobs(clock=clock),
             upkeep=Upkeep(
@@ -112,7 +126,13 @@ class Service:
                 lease_time=lease_time,
                 tracked=tracked,
                 artifacts=artifacts,
+                sweep_agents=sweep_agents,
             ),
             space=space,
             resources=resources,
         )
+
+
+def _search(method: str) -> Search:
+    search: Search = find("shipway.search", method)()
+    return search

@@ -41,6 +41,23 @@ file_count, size, job, deleted_at, expires_at
 -- fragment: manifest
 seq, artifact_seq, kind, md5, base_seq, digest
 
+-- fragment: sweep
+seq, id, entity, project, name, description, state, config, source, seed, cursor, controller,
+scheduler, scheduler_item, scheduler_count, created_by, created_at, updated_at, heard_at
+
+-- fragment: sweep_agent
+seq, id, sweep_seq, host, created_by, created_at, heard_at, deadline
+
+-- fragment: sweep_run
+sweep_runs.run_seq, runs.id, sweep_runs.sweep_seq, sweep_runs.number, sweep_runs.agent_seq,
+sweep_runs.is_given, sweep_runs.gives, sweep_runs.is_heard, runs.item_id, items.state, runs.state,
+coalesce(runs.stop_requested_at, items.stop_requested_at), sweep_runs.progress
+
+-- fragment: sweep_runs
+sweep_runs
+INNER JOIN runs ON runs.seq = sweep_runs.run_seq
+LEFT JOIN items ON items.id = runs.item_id
+
 -- name: insert_item
 -- A conflict answers with no row rather than an error, which would end PostgreSQL's transaction.
 -- A run id that is another item's is one; the index of runs keeps it so under all circumstances.
@@ -1373,3 +1390,174 @@ SELECT now FROM lease_clock WHERE id = 1
 -- name: advance_lease_time
 -- By monotonic differences, by one upkeep holder.
 UPDATE lease_clock SET now = now + :by_ms WHERE id = 1 RETURNING now
+
+-- name: insert_sweep
+-- A known id answers with no row.
+INSERT INTO sweeps (
+    id, entity, entity_folded, project, project_folded, name, description, state, config, source,
+    seed, controller, scheduler, created_by, created_at, updated_at
+) VALUES (
+    :id, :entity, :entity_folded, :project, :project_folded, :name, :description, :state, :config,
+    :source, :seed, :controller, :scheduler, :created_by, :created_at, :updated_at
+) ON CONFLICT DO NOTHING
+RETURNING seq
+
+-- name: sweep
+-- By address: what people and programs say.
+SELECT {sweep} FROM sweeps
+WHERE entity_folded = :entity_folded AND project_folded = :project_folded AND id = :id
+
+-- name: sweep_by_seq
+-- What a worker belongs to.
+SELECT {sweep} FROM sweeps WHERE seq = :seq
+
+-- name: sweep_by_scheduler
+-- Of a program that asks: may it act for its sweep?
+SELECT {sweep} FROM sweeps WHERE scheduler_item = :item_id
+
+-- name: hold_sweep
+-- Locks the row until the commit: whoever takes the next combination or number comes here first.
+UPDATE sweeps SET heard_at = coalesce(:heard_at, heard_at) WHERE seq = :seq RETURNING {sweep}
+
+-- name: sweeps_of_project
+-- Newest first.
+SELECT {sweep} FROM sweeps
+WHERE entity_folded = :entity_folded AND project_folded = :project_folded AND seq < :before_seq
+ORDER BY seq DESC
+LIMIT :limit
+
+-- name: count_sweeps_of_project
+-- As many as `sweeps_of_project` finds.
+SELECT count(*) FROM sweeps
+WHERE entity_folded = :entity_folded AND project_folded = :project_folded
+
+-- name: amend_sweep
+-- Everything that may change of a sweep but when it was heard of.
+UPDATE sweeps
+SET
+    name = :name, description = :description, state = :state, config = :config, source = :source,
+    cursor = :cursor, controller = :controller, scheduler = :scheduler,
+    scheduler_item = :scheduler_item, scheduler_count = :scheduler_count, updated_at = :updated_at
+WHERE seq = :seq
+
+-- name: insert_sweep_agent
+-- Ids are made by chance, and by nobody else.
+INSERT INTO sweep_agents (id, sweep_seq, host, created_by, created_at, heard_at, deadline)
+VALUES (:id, :sweep_seq, :host, :created_by, :created_at, :heard_at, :deadline)
+RETURNING seq
+
+-- name: sweep_agent
+-- By the id that it was given.
+SELECT {sweep_agent} FROM sweep_agents WHERE id = :id
+
+-- name: sweep_agents_of
+-- In the order in which they came.
+SELECT {sweep_agent} FROM sweep_agents WHERE sweep_seq = :sweep_seq ORDER BY seq LIMIT :limit
+
+-- name: hear_sweep_agent
+-- One that was given up is there again.
+UPDATE sweep_agents SET heard_at = :heard_at, deadline = :deadline WHERE seq = :seq
+
+-- name: silent_sweep_agents
+-- Reads the index of those that have to be heard of.
+SELECT {sweep_agent} FROM sweep_agents
+WHERE deadline IS NOT NULL AND deadline < :before
+ORDER BY deadline
+LIMIT :limit
+
+-- name: give_up_sweep_agent
+-- Until it is heard of again.
+UPDATE sweep_agents SET deadline = NULL WHERE seq = :seq
+
+-- name: extend_sweep_agents
+-- After a time in which nobody could have been heard.
+UPDATE sweep_agents SET deadline = :deadline WHERE deadline IS NOT NULL AND deadline < :deadline
+
+-- name: insert_sweep_run
+-- Numbers have no gaps: the sweep's row is locked.
+INSERT INTO sweep_runs (run_seq, sweep_seq, number, agent_seq, is_given, gives)
+SELECT
+    CAST(:run_seq AS BIGINT), CAST(:sweep_seq AS BIGINT), coalesce(max(number), 0) + 1,
+    CAST(:agent_seq AS BIGINT), CAST(:is_given AS BIGINT), CAST(:gives AS BIGINT)
+FROM sweep_runs WHERE sweep_seq = :sweep_seq
+RETURNING number
+
+-- name: sweep_run
+-- Of a run that reports.
+SELECT {sweep_run} FROM {sweep_runs} WHERE sweep_runs.run_seq = :run_seq
+
+-- name: runs_of_sweep
+-- In order, after a number.
+SELECT {sweep_run} FROM {sweep_runs}
+WHERE sweep_runs.sweep_seq = :sweep_seq AND sweep_runs.number > :after
+ORDER BY sweep_runs.number
+LIMIT :limit
+
+-- name: runs_of_sweep_agent
+-- In order; a worker has few.
+SELECT {sweep_run} FROM {sweep_runs}
+WHERE sweep_runs.agent_seq = :agent_seq
+ORDER BY sweep_runs.number
+LIMIT :limit
+
+-- name: free_sweep_run
+-- The first that was given to a worker which is gone, before its program was heard of.
+SELECT {sweep_run} FROM {sweep_runs}
+WHERE
+    sweep_runs.sweep_seq = :sweep_seq
+    AND sweep_runs.agent_seq IS NULL
+    AND sweep_runs.is_given = 1
+    AND runs.item_id IS NULL
+    AND runs.state = 'pending'
+    AND runs.deleted_at IS NULL
+ORDER BY sweep_runs.number
+LIMIT 1
+
+-- name: amend_sweep_run
+-- What a worker's beat changes.
+UPDATE sweep_runs SET agent_seq = :agent_seq, gives = :gives, is_heard = :is_heard
+WHERE run_seq = :run_seq
+
+-- name: measure_sweep_run
+-- What a run's report changes.
+UPDATE sweep_runs SET progress = :progress WHERE run_seq = :run_seq
+
+-- name: count_sweep_runs
+-- All of them, those that the sweep gave, and those that may still go on.
+SELECT
+    count(*),
+    coalesce(sum(sweep_runs.is_given), 0),
+    coalesce(sum(
+        CASE
+            WHEN runs.deleted_at IS NOT NULL THEN 0
+            WHEN runs.item_id IS NULL AND runs.state IN ('pending', 'running') THEN 1
+            WHEN items.state IN ('pending', 'leased', 'running') THEN 1
+            ELSE 0
+        END
+    ), 0)
+FROM {sweep_runs}
+WHERE sweep_runs.sweep_seq = :sweep_seq
+
+-- name: measured_sweep_runs
+-- How the metrics of its runs go.
+SELECT progress FROM sweep_runs
+WHERE sweep_seq = :sweep_seq AND progress <> '{}'
+ORDER BY number
+LIMIT :limit
+
+-- name: full_runs_of_sweep
+-- In order, after a number; with all that they reported.
+SELECT {run} FROM runs
+WHERE
+    deleted_at IS NULL
+    AND seq IN (
+        SELECT run_seq FROM sweep_runs
+        WHERE sweep_seq = :sweep_seq AND number > :after AND number <= :until
+    )
+ORDER BY seq
+
+-- name: adopt_run
+-- A sweep's run is there before its launch; a run that another launch took answers with no row.
+UPDATE runs SET item_id = :item_id, config = :config, name = coalesce(:name, name)
+WHERE seq = :seq AND item_id IS NULL AND state = 'pending' AND deleted_at IS NULL
+RETURNING seq

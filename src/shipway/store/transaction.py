@@ -17,6 +17,7 @@ from shipway.store.references import References
 from shipway.store.runs import Runs
 from shipway.store.session import Session
 from shipway.store.streams import Consoles, Streams
+from shipway.store.sweeps import SweepAgents, SweepMembers, SweepRuns, Sweeps
 from shipway.store.tombstones import Tombstones
 from shipway.store.tracked_runs import TrackedRuns
 
@@ -43,6 +44,10 @@ class Transaction:
         self.manifests = Manifests(session)
         self.artifact_links = ArtifactLinks(session)
         self.artifact_purges = ArtifactPurges(session)
+        self.sweeps = Sweeps(session)
+        self.sweep_agents = SweepAgents(session)
+        self.sweep_runs = SweepRuns(session)
+        self.sweep_members = SweepMembers(session)
         self.blobs = Blobs(session)
         self.tombstones = Tombstones(session)
         self.references = References(session)

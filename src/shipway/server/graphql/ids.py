@@ -25,6 +25,19 @@ def read_run_node(node: str) -> tuple[str, str, str]:
     return parts[2], parts[3], parts[4]
 
 
+def sweep_node(name: str, project: str, entity: str) -> str:
+    """Return a sweep's id."""
+    return _encode(f"Sweep:v1:{name}:{project}:{entity}")
+
+
+def read_sweep_node(node: str) -> tuple[str, str, str]:
+    """Return name, project and entity of a sweep's id."""
+    parts = _decode(node).split(":")
+    if len(parts) != 5 or parts[:2] != ["Sweep", "v1"]:
+        raise Invalid(f"{node[:80]!r} is no id of a sweep", field="id", value=node)
+    return parts[2], parts[3], parts[4]
+
+
 def node(kind: str, *names: str) -> str:
     """Return the id of another thing."""
     return _encode(":".join((kind, *names)))

@@ -110,7 +110,7 @@ RESOLVERS: Resolvers = {
         "commit": lambda view, _: view.run.facts.commit,
         "host": lambda view, _: view.run.facts.host,
         "tags": lambda view, _: list(view.run.facts.tags),
-        "sweepName": lambda _view, _: None,
+        "sweepName": lambda view, _: view.sweep,
         "readOnly": lambda _view, _: False,
         "createdAt": lambda view, _: translate.time_of(view.run.created_at),
         "updatedAt": lambda view, _: translate.time_of(view.run.heard_at or view.run.created_at),

@@ -21,6 +21,8 @@ from shipway.server.graphql import (
     queues,
     run_files,
     runs,
+    sweep_agents,
+    sweeps,
 )
 from shipway.server.graphql.resolving import Resolvers
 
@@ -39,6 +41,8 @@ NOUNS: tuple[Resolvers, ...] = (
     pushes.RESOLVERS,
     launch_agents.RESOLVERS,
     launch_leases.RESOLVERS,
+    sweeps.RESOLVERS,
+    sweep_agents.RESOLVERS,
 )
 TYPE_OF = "__resolve_type"  # tells which type a thing of an abstract one is
 

@@ -40,6 +40,7 @@ _FACTS = (  # ours, wandb's
     ("program", "jobProgram"),
     ("repo", "jobRepo"),
     ("commit", "commit"),
+    ("sweep", "sweep"),
 )
 
 
@@ -53,7 +54,8 @@ def ask_of(bucket: Mapping[str, Any]) -> RunAsk:
     if bucket.get("config") is not None:
         config, facts["client"] = config_from(_object("config", bucket["config"]))
     summary = bucket.get("summaryMetrics")
-    state = bucket.get("state")
+    state, host = bucket.get("state"), bucket.get("host")
+    is_for_later = bool(bucket.get("sweep")) and not state and not host  # by a scheduler
     return RunAsk(
         entity=entity or None,
         project=project or None,
@@ -62,8 +64,8 @@ def ask_of(bucket: Mapping[str, Any]) -> RunAsk:
         facts=facts,
         config=config,
         summary=None if summary is None else _object("summaryMetrics", summary),
-        is_pending=state == "pending",
-        is_begun=bool(bucket.get("host")) or state == "running",
+        is_pending=state == "pending" or is_for_later,
+        is_begun=bool(host) or state == "running",
         is_hidden=bucket.get("jobType") in HIDDEN_TYPES,
     )
 
@@ -157,7 +159,7 @@ _FIELDS: Mapping[str, Callable[[RunView], Any]] = {
     "heartbeat_at": lambda view: time_of(view.run.heard_at),
     "heartbeatAt": lambda view: time_of(view.run.heard_at),
     "duration": _duration,
-    "sweep": lambda view: None if view.item is None else view.item.sweep_id,
+    "sweep": lambda view: view.sweep,
     "notes": lambda view: view.run.facts.notes,
     "description": lambda view: view.run.facts.description,
     "commit": lambda view: view.run.facts.commit,

@@ -12,9 +12,9 @@ from shipway.domain.item import Item
 from shipway.domain.launch_spec import Draft, draft
 from shipway.domain.queue import Queue
 from shipway.server.graphql.translate_queues import object_in
+from shipway.server.graphql.translate_schedulers import SCHEDULER_URI
 
 RESUME_KEY = "_resume_count"  # of a spec that an agent of wandb's puts on its queue again
-SCHEDULER_URI = "placeholder-uri-scheduler"  # of a sweep's own program, which has no source
 _UNTOLD = frozenset({"template_variables", "_wandb_api_key"})  # in no answer to a push
 
 
@@ -48,7 +48,7 @@ def draft_of(spec: Mapping[str, Any], given: Mapping[str, Any], queue: Queue) ->
     """
     if spec.get("uri") == SCHEDULER_URI:
         raise NotAvailable(
-            "the scheduler of a launched sweep is not available in this release",
+            "the scheduler of a launched sweep is queued with its sweep: use wandb launch-sweep",
             details={"field": "uri"},
         )
     return draft(

@@ -74,6 +74,12 @@ class RunChange(Body):
     summary: dict[str, Any] | None = None
 
 
+class SweepChange(Body):
+    """How a sweep is to go on."""
+
+    state: StrictStr
+
+
 class HistoryBody(Body):
     """Rows of a run's history; NaN and Infinity are allowed."""
 

@@ -20,6 +20,7 @@ from shipway.server.rest import (
     queues,
     runs,
     status,
+    sweeps,
 )
 from shipway.server.settings import Limits
 
@@ -61,6 +62,7 @@ def _table() -> Sequence[Route]:
         *_queue_routes(),
         *_job_routes(),
         *_run_routes(),
+        *_sweep_routes(),
         *_agent_routes(),
         *_people_routes(),
         Route(method="GET", path="/healthz", handler=status.health, roles=NOBODY,
@@ -193,6 +195,20 @@ def _run_routes() -> Sequence[Route]:
               summary="List a run's files"),
         Route(method="GET", path=one + "/files/{path:path}", handler=runs.file, roles=READERS,
               summary="Return a file's bytes"),
+    )  # fmt: skip
+
+
+def _sweep_routes() -> Sequence[Route]:
+    path = f"{API}/sweeps"
+    one = path + "/{entity}/{project}/{sweep_id}"
+    return (
+        Route(method="GET", path=path, handler=sweeps.find, roles=PEOPLE,
+              summary="List a project's sweeps, newest first"),
+        Route(method="GET", path=one, handler=sweeps.get, roles=PEOPLE, summary="Return a sweep"),
+        Route(method="PATCH", path=one, handler=sweeps.update, roles=SUBMITTERS,
+              summary="Let a sweep go on, pause or end"),
+        Route(method="GET", path=one + "/runs", handler=sweeps.runs, roles=PEOPLE,
+              summary="List a sweep's runs in the order in which they were made"),
     )  # fmt: skip
 
 

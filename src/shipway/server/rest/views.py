@@ -180,6 +180,7 @@ def run_view(view: RunView, base_url: str) -> dict[str, Any]:
         "tags": list(run.facts.tags),
         "group": run.facts.group,
         "job_type": run.facts.job_type,
+        "sweep_id": view.sweep,
         "host": run.facts.host,
         "program": run.facts.program,
         "commit": run.facts.commit,

@@ -16,7 +16,7 @@ from shipway.domain.item import Item
 from shipway.domain.run import RunFile
 from shipway.server.call import Call, call_in
 from shipway.server.console import console_lines
-from shipway.server.web import item_page, signin
+from shipway.server.web import item_page, signin, sweep_page
 from shipway.server.web.html import page, render
 from shipway.server.web.plots import plots
 from shipway.service.ports import ItemFilter, Tx
@@ -46,6 +46,7 @@ def page_routes() -> Sequence[BaseRoute]:
         Route("/items/{item_id}/tail", item_page.tail, methods=["GET"]),
         Route("/items/{item_id}/stop", item_page.stop, methods=["POST"]),
         Route("/items/{item_id}/retry", item_page.retry, methods=["POST"]),
+        Route("/{entity}/{project}/sweeps/{sweep_id}", sweep_page.show, methods=["GET"]),
         Route("/{entity}/{project}/runs/{run_id}", run, methods=["GET"]),
     )
 
