@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.support.embedded import Embedded, embedded, until
+from tests.support.wandb_agent import launch_agent
 from tests.support.wandb_client import VERSION, WandbClient, client_python
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -19,6 +20,12 @@ TRAIN = """
 import shipway
 run = shipway.init()
 run.log({"loss": (run.config["x"] - 2) ** 2 + run.config["y"]})
+"""
+EITHER = """
+import time, wandb
+with wandb.init() as run:
+    time.sleep(3)  # long enough for an agent that looks every ten seconds
+    run.log({"loss": (run.config["x"] - 2) ** 2 + run.config["y"]})
 """
 SWEEP = {
     "method": "grid", "name": "launched", "metric": {"name": "loss", "goal": "minimize"},
@@ -112,3 +119,44 @@ def test_a_sweep_is_launched_with_its_scheduler_on_the_same_queue() -> None:
             within_s=END_S, what="the scheduler has ended",
         )  # fmt: skip
         assert user.sweeps()[0]["state"] == "finished", "it leaves the sweep as it is"
+
+
+def test_agents_of_both_kinds_run_a_launched_sweep() -> None:
+    """Earns: wandb's agent runs the scheduler, ours joins it; each combination runs once."""
+    client_python(VERSION)  # skips where there is none
+    with embedded() as shipway:
+        shipway.run("up", "--detach", "--no-agent")
+        user = Launcher(shipway, VERSION)
+        user.write("code/train.py", EITHER)
+        user.write("code/requirements.txt", f"wandb=={VERSION}\n")
+        create = ["job", "create", "-p", "demo", "-n", "train", "-E", "python train.py", "code"]
+        user.wandb(*create, "code")
+        (user.folder / "tmp").mkdir()
+        with launch_agent(user.client, "-e", user.entity, "-q", "default", "-j", "1") as agent:
+            user.launch({**SWEEP, "job": f"{user.entity}/demo/train:latest"})
+            (sweep,) = user.sweeps()
+            scheduler = sweep["scheduler_item"]
+            until(
+                lambda: user.ask(f"/api/v1/items/{scheduler}")["state"] == "running",
+                within_s=END_S, what="wandb's agent runs the scheduler",
+            )  # fmt: skip
+            shipway.run("down")
+            shipway.configure_agent(max_jobs=1)
+            shipway.up()
+            until(
+                lambda: user.ask(f"/api/v1/items/{scheduler}")["state"] == "finished",
+                within_s=END_S, what="the scheduler has ended",
+            )  # fmt: skip
+            said = agent.said()
+        runs = user.ask(f"/api/v1/sweeps/{user.entity}/demo/{sweep['id']}/runs")["items"]
+        tried = sorted((run["config"]["x"], run["config"]["y"]) for run in runs)
+        assert tried == [(x, y) for x in (1, 2, 3) for y in (0, 1, 2)], said
+        assert {run["state"] for run in runs} == {"finished"}, said
+        took = {
+            event["actor"]
+            for run in runs
+            for event in user.ask(f"/api/v1/items/{run['item_id']}/events")["items"]
+            if event["event"] == "lease"
+        }
+        assert len(took) == 2, said
+        assert user.sweeps()[0]["state"] == "finished"

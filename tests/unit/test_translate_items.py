@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shipway.domain.agent import CLIENT_FACT, Agent, AgentState, RunAs
+from shipway.domain.client_agent import SCHEDULER_URI, suits_clients
 from shipway.domain.errors import Invalid
 from shipway.domain.ids import AgentId, RunId, UserName
 from shipway.domain.item import Stage
@@ -129,3 +130,13 @@ def test_stages_that_are_none_of_ours_are_where_programs_run() -> None:
     assert says_of({"message": "m", "stage": "Kubernetes"}).stage is Stage.RUN
     assert says_of({}).stage is Stage.AGENT
     assert says_of({"stage": "build", "filePaths": ["a"]}).files == ["a"]
+
+
+def test_a_scheduler_is_told_to_its_agent_as_it_was_pushed() -> None:
+    words = ("wandb", "scheduler", "s1")
+    spec = a_grant(job=None, uri=SCHEDULER_URI, entry_point=words)
+    said = run_spec_of(spec, an_agent())
+    assert suits_clients(spec.spec)
+    assert not suits_clients(replace(spec.spec, uri=None))
+    assert said["uri"] == SCHEDULER_URI
+    assert said["overrides"]["entry_point"] == list(words)

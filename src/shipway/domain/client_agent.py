@@ -9,14 +9,17 @@ from shipway.domain.launch_spec import LOCAL_PROCESS, LaunchSpec
 from shipway.domain.queue import ANY_RESOURCE, Queue
 from shipway.domain.source import SourceKind
 
+SCHEDULER_URI = "placeholder-uri-scheduler"  # of a sweep's scheduler that a client pushed
+
 
 def suits_clients(spec: LaunchSpec) -> bool:
-    """Tell whether the agents of clients can run this: a job, or an image.
+    """Tell whether the agents of clients can run this: a job, an image, or their own scheduler.
 
     Code of any other kind they cannot fetch. As a local process they know none of our arguments,
     so what asks for a variable or a limit is not theirs.
     """
-    is_readable = spec.job is not None or spec.source["kind"] == SourceKind.IMAGE
+    is_image = spec.source["kind"] == SourceKind.IMAGE
+    is_readable = spec.job is not None or is_image or spec.uri == SCHEDULER_URI
     return is_readable and not (
         spec.resource == LOCAL_PROCESS and spec.resource_args.get(LOCAL_PROCESS)
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shipway.domain.agent import Agent, AgentState
+from shipway.domain.client_agent import SCHEDULER_URI
 from shipway.domain.errors import Invalid
 from shipway.domain.item import Stage
 from shipway.domain.launch_spec import LOCAL_CONTAINER, LOCAL_PROCESS
@@ -43,6 +44,7 @@ def run_spec_of(grant: ClientGrant, agent: Agent) -> dict[str, Any]:
     is_image = spec.source["kind"] == SourceKind.IMAGE and spec.job is None
     said: dict[str, Any] = {
         "job": spec.job,
+        "uri": SCHEDULER_URI if spec.uri == SCHEDULER_URI else None,
         "name": spec.name,
         "sweep_id": spec.sweep_id,
         "entity": spec.entity,
@@ -113,6 +115,8 @@ def _command(grant: ClientGrant, *, is_locked: bool) -> Sequence[str]:
     by itself would go on there until the agent ends: it has to be started without.
     """
     spec = grant.spec
+    if spec.uri == SCHEDULER_URI:  # the agent knows it by its first words
+        return spec.entry_point
     if spec.resource == LOCAL_PROCESS and spec.entry_point and not is_locked:
         return (*ALONE, *_python(spec.entry_point))
     return _python(grant.entry_point) if grant.entry_point else ()

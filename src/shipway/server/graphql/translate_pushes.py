@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from shipway.domain.client_agent import SCHEDULER_URI
 from shipway.domain.draft_fields import check_run
 from shipway.domain.errors import Invalid, NotAvailable
 from shipway.domain.item import Item
 from shipway.domain.launch_spec import Draft, draft
 from shipway.domain.queue import Queue
 from shipway.server.graphql.translate_queues import object_in
-from shipway.server.graphql.translate_schedulers import SCHEDULER_URI
 
 RESUME_KEY = "_resume_count"  # of a spec that an agent of wandb's puts on its queue again
 _UNTOLD = frozenset({"template_variables", "_wandb_api_key"})  # in no answer to a push

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shipway.domain.capsule import Entry, Mode, digest_of, encode
+from shipway.domain.client_agent import SCHEDULER_URI
 from shipway.domain.errors import Invalid
 from shipway.domain.ids import Digest
 from shipway.domain.launch_spec import Draft, draft
@@ -17,7 +18,6 @@ from shipway.domain.sweep import Sweep
 from shipway.server.graphql.translate import CLIENT_VERSION
 
 PLACEHOLDER = "WANDB_SWEEP_ID"  # stands for the sweep's id, which only the server chooses
-SCHEDULER_URI = "placeholder-uri-scheduler"
 SPEC_LIMIT = 256 << 10  # characters
 
 _CLIENT = re.compile(r"W&B \w+ Client (\d+\.\d+\.\d+)\Z")
