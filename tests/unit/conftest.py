@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from shipway.blobs.directory import DirectoryBlobs
 from shipway.domain.actor import Actor, Role
-from shipway.domain.ids import AgentId, ItemId, KeyId, Token, UserName
+from shipway.domain.artifact import ArtifactState, ArtifactView, ManifestKind
+from shipway.domain.ids import AgentId, Digest, ItemId, KeyId, Token, UserName
 from shipway.domain.item import Event, Failure, Item
 from shipway.domain.launch_spec import Draft
+from shipway.domain.manifest import Manifest, md5_of
 from shipway.schemas import check, shipped
+from shipway.service.artifact_uploads import FileAsk, Sender, read_plan, store_whole
+from shipway.service.artifacts import ArtifactAsk
 from shipway.service.leases import LeaseAnswer, LeaseAsk
 from shipway.service.ports import Tx
 from shipway.service.reports import Report, ReportResult
@@ -122,6 +128,95 @@ class World:
         return ended
 
 
+class Maker:
+    """Logs artifacts as a client does."""
+
+    def __init__(self, world: World, blobs: DirectoryBlobs) -> None:
+        self.world = world
+        self.blobs = blobs
+
+    def stored(self, data: bytes) -> Digest:
+        digest = Digest(hashlib.sha256(data).hexdigest())
+        self.blobs.put(digest, data)
+        return digest
+
+    def begin(self, files: Mapping[str, str], actor: Actor | None = None, **ask: Any) -> Any:
+        """Announce an artifact of these files; return its version and manifest."""
+        manifest = Manifest(manifest_of(files))
+        asked = ArtifactAsk(**{
+            "entity": None, "project": "demo", "type": "dataset", "name": "data",
+            "digest": manifest.digest(), **ask,
+        })  # fmt: skip
+        who = actor or self.world.ann
+        view = self.world.do(lambda tx: self.world.service.artifacts.create(tx, who, asked))
+        return view, manifest
+
+    def send(
+        self, view: ArtifactView, files: Mapping[str, str], *, sender: Sender | None = None,
+        actor: Actor | None = None, kind: ManifestKind = ManifestKind.FULL, base: int | None = None,
+    ) -> None:  # fmt: skip
+        """Send files and manifest."""
+        seq, who, uploads = view.artifact.seq, actor or self.world.ann, self.uploads
+        by = sender or Sender()
+        asks = [
+            FileAsk(artifact=seq, path=path, md5=md5_of(text.encode()))
+            for path, text in files.items()
+        ]
+        wanted = self.world.do(lambda tx: uploads.grant(tx, who, asks))
+        for ask, is_wanted in zip(asks, wanted, strict=True):
+            if is_wanted:
+                data = files[ask.path].encode()
+                digest = self.stored(data)
+                self.world.do(lambda tx, a=ask, d=digest, n=data: uploads.add_file(  # type: ignore[misc] # bound now
+                    tx, seq, digest=d, size=len(n), md5=a.md5, sender=by
+                ))  # fmt: skip
+        data = Manifest(manifest_of(files)).encode()
+        row = self.world.do(
+            lambda tx: uploads.announce(tx, who, seq, kind=kind, md5=md5_of(data), base=base)
+        )
+        digest = self.stored(data)
+        self.world.do(lambda tx: uploads.add_manifest(
+            tx, seq, manifest=row.seq, digest=digest, size=len(data), sender=by
+        ))  # fmt: skip
+
+    def commit(self, view: ArtifactView, actor: Actor | None = None) -> ArtifactView:
+        """Commit what came."""
+        who, do = actor or self.world.ann, self.world.do
+        plan = do(lambda tx: self.uploads.plan(tx, who, view.artifact.seq))
+        if plan.view.artifact.state is ArtifactState.COMMITTED:
+            return plan.view
+        manifest = read_plan(self.blobs, plan)
+        resolved = do(lambda tx: self.uploads.resolve(tx, plan, manifest))
+        do(lambda tx: self.uploads.touch(tx, plan, resolved.aging))
+        whole = store_whole(self.blobs, plan, manifest, resolved)
+        return do(lambda tx: self.uploads.commit(tx, who, plan, whole))
+
+    def log(self, files: Mapping[str, str], actor: Actor | None = None, **ask: Any) -> ArtifactView:
+        """Log an artifact from its beginning to its end."""
+        view, _ = self.begin(files, actor, **ask)
+        if view.artifact.state is ArtifactState.COMMITTED:
+            found: ArtifactView = view
+            return found
+        self.send(view, files, actor=actor)
+        return self.commit(view, actor)
+
+    def named(self, name: str) -> ArtifactView | None:
+        """Return what ann finds under a name."""
+        service, ann = self.world.service.artifacts, self.world.ann
+        return self.world.do(lambda tx: service.named(tx, ann, "ann", "demo", name))
+
+    @property
+    def uploads(self) -> Any:
+        return self.world.service.artifact_uploads
+
+
+def manifest_of(files: Mapping[str, str]) -> dict[str, Any]:
+    contents = {
+        path: {"digest": md5_of(text.encode()), "size": len(text)} for path, text in files.items()
+    }
+    return {"version": 1, "contents": contents}
+
+
 @pytest.fixture
 def world() -> Iterator[World]:
     shm = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - memory, not a shared name
@@ -132,3 +227,10 @@ def world() -> Iterator[World]:
     finally:
         made.store.close()
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def maker(world: World, tmp_path: Path) -> Maker:
+    blobs = DirectoryBlobs(tmp_path / "blobs", free_floor=0, sync=lambda _: None)
+    blobs.open()
+    return Maker(world, blobs)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from shipway.blobs.directory import DirectoryBlobs
-from shipway.domain.actor import Actor, Role
-from shipway.domain.artifact import ArtifactState, ArtifactView, ManifestKind, Part
+from shipway.domain.actor import Role
+from shipway.domain.artifact import ArtifactView, ManifestKind, Part
 from shipway.domain.errors import Conflict, Forbidden, Invalid, LeaseLost, NotFound
 from shipway.domain.ids import Digest
 from shipway.domain.item import Event
-from shipway.domain.manifest import Manifest
+from shipway.domain.manifest import Manifest, md5_of
 from shipway.domain.tombstone import KEPT_MS
 from shipway.service.artifact_uploads import (
     FileAsk,
@@ -29,109 +24,12 @@ from shipway.service.artifact_uploads import (
     read_plan,
     store_whole,
 )
-from shipway.service.artifacts import ArtifactAsk, ArtifactEdit
+from shipway.service.artifacts import ArtifactEdit
 from shipway.service.reclaim import Looking, Reading
 from shipway.service.tracked_runs import RunAsk
-from tests.unit.conftest import World
+from tests.unit.conftest import Maker, manifest_of
 
 DAY_MS = 86_400_000
-
-
-class Maker:
-    """Logs artifacts as a client does."""
-
-    def __init__(self, world: World, blobs: DirectoryBlobs) -> None:
-        self.world = world
-        self.blobs = blobs
-
-    def stored(self, data: bytes) -> Digest:
-        digest = Digest(hashlib.sha256(data).hexdigest())
-        self.blobs.put(digest, data)
-        return digest
-
-    def begin(self, files: Mapping[str, str], actor: Actor | None = None, **ask: Any) -> Any:
-        """Announce an artifact of these files; return its version and manifest."""
-        manifest = Manifest(manifest_of(files))
-        asked = ArtifactAsk(**{
-            "entity": None, "project": "demo", "type": "dataset", "name": "data",
-            "digest": manifest.digest(), **ask,
-        })  # fmt: skip
-        who = actor or self.world.ann
-        view = self.world.do(lambda tx: self.world.service.artifacts.create(tx, who, asked))
-        return view, manifest
-
-    def send(
-        self, view: ArtifactView, files: Mapping[str, str], *, sender: Sender | None = None,
-        actor: Actor | None = None, kind: ManifestKind = ManifestKind.FULL, base: int | None = None,
-    ) -> None:  # fmt: skip
-        """Send files and manifest."""
-        seq, who, uploads = view.artifact.seq, actor or self.world.ann, self.uploads
-        by = sender or Sender()
-        asks = [FileAsk(artifact=seq, path=path, md5=md5_of(text)) for path, text in files.items()]
-        wanted = self.world.do(lambda tx: uploads.grant(tx, who, asks))
-        for ask, is_wanted in zip(asks, wanted, strict=True):
-            if is_wanted:
-                data = files[ask.path].encode()
-                digest = self.stored(data)
-                self.world.do(lambda tx, a=ask, d=digest, n=data: uploads.add_file(  # type: ignore[misc] # bound now
-                    tx, seq, digest=d, size=len(n), md5=a.md5, sender=by
-                ))  # fmt: skip
-        data = Manifest(manifest_of(files)).encode()
-        row = self.world.do(
-            lambda tx: uploads.announce(
-                tx, who, seq, kind=kind, md5=md5_of(data.decode()), base=base
-            )
-        )
-        digest = self.stored(data)
-        self.world.do(lambda tx: uploads.add_manifest(
-            tx, seq, manifest=row.seq, digest=digest, size=len(data), sender=by
-        ))  # fmt: skip
-
-    def commit(self, view: ArtifactView, actor: Actor | None = None) -> ArtifactView:
-        """Commit what came."""
-        who, do = actor or self.world.ann, self.world.do
-        plan = do(lambda tx: self.uploads.plan(tx, who, view.artifact.seq))
-        if plan.view.artifact.state is ArtifactState.COMMITTED:
-            return plan.view
-        manifest = read_plan(self.blobs, plan)
-        resolved = do(lambda tx: self.uploads.resolve(tx, plan, manifest))
-        do(lambda tx: self.uploads.touch(tx, plan, resolved.aging))
-        whole = store_whole(self.blobs, plan, manifest, resolved)
-        return do(lambda tx: self.uploads.commit(tx, who, plan, whole))
-
-    def log(self, files: Mapping[str, str], actor: Actor | None = None, **ask: Any) -> ArtifactView:
-        """Log an artifact from its beginning to its end."""
-        view, _ = self.begin(files, actor, **ask)
-        if view.artifact.state is ArtifactState.COMMITTED:
-            found: ArtifactView = view
-            return found
-        self.send(view, files, actor=actor)
-        return self.commit(view, actor)
-
-    def named(self, name: str) -> ArtifactView | None:
-        """Return what ann finds under a name."""
-        service, ann = self.world.service.artifacts, self.world.ann
-        return self.world.do(lambda tx: service.named(tx, ann, "ann", "demo", name))
-
-    @property
-    def uploads(self) -> Any:
-        return self.world.service.artifact_uploads
-
-
-def manifest_of(files: Mapping[str, str]) -> dict[str, Any]:
-    contents = {path: {"digest": md5_of(text), "size": len(text)} for path, text in files.items()}
-    return {"version": 1, "contents": contents}
-
-
-def md5_of(text: str) -> str:
-    return base64.b64encode(hashlib.md5(text.encode(), usedforsecurity=False).digest()).decode()
-
-
-@pytest.fixture
-def maker(world: World, tmp_path: Path) -> Maker:
-    blobs = DirectoryBlobs(tmp_path / "blobs", free_floor=0, sync=lambda _: None)
-    blobs.open()
-    return Maker(world, blobs)
 
 
 def test_numbers_come_at_commit_and_latest_moves(maker: Maker) -> None:
@@ -236,7 +134,7 @@ def test_others_see_and_change_nothing(maker: Maker) -> None:
         lambda tx: service.get(tx, world.bob, seq),
         lambda tx: service.edit(tx, world.bob, seq, ArtifactEdit(description="x")),
         lambda tx: service.delete(tx, world.bob, seq, with_aliases=True),
-        lambda tx: maker.uploads.readable(tx, world.bob, "ann", md5_of("1")),
+        lambda tx: maker.uploads.readable(tx, world.bob, "ann", md5_of(b"1")),
         lambda tx: world.service.artifact_lists.delete(tx, world.bob, done.collection.seq),
     ):
         with pytest.raises(NotFound):
@@ -246,7 +144,7 @@ def test_others_see_and_change_nothing(maker: Maker) -> None:
     with pytest.raises(Forbidden):
         world.do(lambda tx: service.edit(tx, viewer, seq, ArtifactEdit(description="x")))
     bobs, _ = maker.begin({"a": "1"}, world.bob)
-    asks = [FileAsk(artifact=bobs.artifact.seq, path="a", md5=md5_of("1"))]
+    asks = [FileAsk(artifact=bobs.artifact.seq, path="a", md5=md5_of(b"1"))]
     granted = world.do(lambda tx: maker.uploads.grant(tx, world.bob, asks))
     assert granted == [True], "nobody learns what others have"
 
@@ -378,7 +276,7 @@ def test_only_who_may_change_a_version_may_fill_it(maker: Maker) -> None:
     whole = store_whole(maker.blobs, plan, manifest, resolved)
     item_id, _ = world.running(run_id="r1", project="demo")
     program = replace(world.ann, role=Role.JOB, item_id=item_id, attempt=1)
-    asks = [FileAsk(artifact=seq, path="a", md5=md5_of("1"))]
+    asks = [FileAsk(artifact=seq, path="a", md5=md5_of(b"1"))]
     for who in (replace(world.ann, role=Role.VIEWER), program):
         for work in (
             lambda tx, who=who: uploads.announce(
@@ -400,7 +298,7 @@ def test_what_an_entity_has_need_not_be_sent_again(maker: Maker) -> None:
     maker.log({"a": "1"})
     view, _ = maker.begin({"a": "1", "b": "2"})
     asks = [
-        FileAsk(artifact=view.artifact.seq, path=path, md5=md5_of(text))
+        FileAsk(artifact=view.artifact.seq, path=path, md5=md5_of(text.encode()))
         for path, text in {"a": "1", "b": "2"}.items()
     ]
     granted = maker.world.do(lambda tx: maker.uploads.grant(tx, maker.world.ann, asks))
@@ -416,7 +314,7 @@ def test_a_manifest_is_its_own_artifact_s_and_its_md5_may_come_later(maker: Make
         lambda tx: uploads.announce(tx, world.ann, seq, kind=ManifestKind.FULL, md5="", base=None)
     )
     data = manifest.encode()
-    digest, md5 = maker.stored(data), md5_of(data.decode())
+    digest, md5 = maker.stored(data), md5_of(data)
     sent = {"manifest": row.seq, "digest": digest, "size": len(data), "sender": Sender()}
     with pytest.raises(NotFound):
         world.do(lambda tx: uploads.add_manifest(tx, other.artifact.seq, **sent))
