@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from shipway.domain.actor import Actor
-from shipway.domain.artifact import ArtifactView, Collection, Part, check_artifact_name
+from shipway.domain.artifact import JOB_TYPE, ArtifactView, Collection, Part, check_artifact_name
 from shipway.domain.errors import Exists, NotFound
+from shipway.domain.names import check_name
 from shipway.domain.run import Run
 from shipway.service.access import WRITERS, missing, require, sees
 from shipway.service.artifact_fields import check_description, check_tags
@@ -104,6 +105,8 @@ class ArtifactLists:
             if description is None
             else check_description(description),
         )
+        if changed.type == JOB_TYPE:
+            check_name(changed.name, field="name")
         other = tx.collections.named(found.entity, found.project, changed.name)
         if other is not None and other.seq != seq:
             raise Exists(
