@@ -99,6 +99,8 @@ def test_the_code_of_a_job_must_have_been_uploaded_lately(world: World) -> None:
         ({"source": None}, "source"),
         ({"source": "git"}, "source"),
         ({"source": {"kind": "ftp"}}, "source.kind"),
+        ({"source": {"kind": "git"}}, "source.url"),
+        ({"source": {**SOURCE, "colour": 1}}, "source.colour"),
         ({"aliases": ["v12"]}, "aliases"),
         ({"aliases": ["a/b"]}, "aliases"),
         ({"aliases": "best"}, "aliases"),

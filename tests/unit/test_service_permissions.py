@@ -46,6 +46,9 @@ USE_CASES: list[tuple[str, set[Role], Call]] = [
      lambda s, tx, who, item, queue: s.queues.create(tx, who, name="q", resource="any")),
     ("see queues", READERS, lambda s, tx, who, item, queue: s.queues.get(tx, who, "default")),
     ("see queues", READERS, lambda s, tx, who, item, queue: s.queues.find(tx, who)),
+    ("see queues", READERS, lambda s, tx, who, item, queue: s.queues.by_id(tx, who, queue.id)),
+    ("make queues", WRITERS, lambda s, tx, who, item, queue: s.queues.check(
+        tx, who, entity="ann", resource="any", settings={})),
     ("change queues", WRITERS,
      lambda s, tx, who, item, queue: s.queues.update(tx, who, queue, {})),
     ("change queues", WRITERS,

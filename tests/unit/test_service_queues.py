@@ -138,6 +138,16 @@ def test_a_bad_argument_of_a_resource_is_named_by_its_path(world: World) -> None
         change(world, a_queue(world), config={"resource_args": {"local-process": {"nope": 1}}})
 
 
+def test_a_placeholder_that_no_variable_fills_is_refused(world: World) -> None:
+    config = {"resource_args": {"local-process": {"grace_s": "{{grace}}"}}}
+    queue = a_queue(world)
+    with pytest.raises(Invalid, match="which no template variable fills") as refused:
+        change(world, queue, config=config)
+    assert refused.value.details["field"] == "config.resource_args.local-process.grace_s"
+    variables = {"grace": {"schema": {"type": "integer"}}}
+    assert change(world, queue, config=config, template_variables=variables).config == config
+
+
 @pytest.mark.parametrize("resource", ["moon", 3, None])
 def test_a_resource_that_nobody_has_is_refused(world: World, resource: Any) -> None:
     with pytest.raises(Invalid, match=r"is not known \(known: any, ") as refused:
