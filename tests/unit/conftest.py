@@ -23,7 +23,8 @@ from shipway.schemas import check, shipped
 from shipway.service.artifact_uploads import FileAsk, Sender, read_plan, store_whole
 from shipway.service.artifacts import ArtifactAsk
 from shipway.service.leases import LeaseAnswer, LeaseAsk
-from shipway.service.ports import Tx
+from shipway.service.ports import Blobs, Tx
+from shipway.service.reclaim import Looking, Reading, Reclaim
 from shipway.service.reports import Report, ReportResult
 from shipway.service.wiring import Service
 from shipway.store.open import open_store
@@ -115,6 +116,19 @@ class World:
         grant = self.lease().leases[0]
         assert self.report(grant.item.id, grant.token, Event.START).ok
         return grant.item.id, grant.token
+
+    def reclaim(self, blobs: Blobs, *, is_dry_run: bool = False) -> Reclaim:
+        """Delete what nothing leads to, step by step as a server does."""
+        made = self.service.upkeep.reclaim(blobs, is_dry_run=is_dry_run)
+        for step in made.steps():
+            if isinstance(step, Looking):
+                step.do()
+            elif isinstance(step, Reading):
+                with self.store.read() as tx:
+                    step.do(tx)
+            else:
+                self.do(step.do)
+        return made
 
     def pass_time(self, ms: int) -> list[Item]:
         """Let time pass as a server sees it: a tick and a look each second."""
@@ -230,7 +244,12 @@ def world() -> Iterator[World]:
 
 
 @pytest.fixture
-def maker(world: World, tmp_path: Path) -> Maker:
-    blobs = DirectoryBlobs(tmp_path / "blobs", free_floor=0, sync=lambda _: None)
-    blobs.open()
+def blobs(tmp_path: Path) -> DirectoryBlobs:
+    made = DirectoryBlobs(tmp_path / "blobs", free_floor=0, sync=lambda _: None)
+    made.open()
+    return made
+
+
+@pytest.fixture
+def maker(world: World, blobs: DirectoryBlobs) -> Maker:
     return Maker(world, blobs)

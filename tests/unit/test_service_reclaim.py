@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,18 +19,11 @@ from shipway.domain.run import RunFile
 from shipway.domain.tombstone import KEPT_MS
 from shipway.service.items import FRESH_MS
 from shipway.service.ports import LogChunk, Tx
-from shipway.service.reclaim import GATHERED, Looking, Reading, Reclaim
+from shipway.service.reclaim import GATHERED, Looking
 from shipway.service.stored_blobs import TOUCH_MS
 from tests.unit.conftest import World
 
 DAY_MS = 86_400_000
-
-
-@pytest.fixture
-def blobs(tmp_path: Path) -> DirectoryBlobs:
-    made = DirectoryBlobs(tmp_path / "blobs", free_floor=0, sync=lambda _: None)
-    made.open()
-    return made
 
 
 def put(world: World, blobs: DirectoryBlobs, data: bytes) -> Digest:
@@ -53,19 +45,6 @@ def launched(world: World, capsule: Digest, **draft: Any) -> Item:
     return world.add(source={"kind": "capsule", "digest": capsule}, **draft)
 
 
-def reclaim(world: World, blobs: DirectoryBlobs, *, is_dry_run: bool = False) -> Reclaim:
-    made = world.service.upkeep.reclaim(blobs, is_dry_run=is_dry_run)
-    for step in made.steps():
-        if isinstance(step, Looking):
-            step.do()
-        elif isinstance(step, Reading):
-            with world.store.read() as tx:
-                step.do(tx)
-        else:
-            world.do(step.do)
-    return made
-
-
 def purge(world: World) -> None:
     while world.do(world.service.upkeep.purge):
         pass
@@ -78,12 +57,12 @@ def delete(world: World, item: Item) -> None:
 def test_what_nothing_leads_to_goes_after_a_week(world: World, blobs: DirectoryBlobs) -> None:
     digest = put(world, blobs, b"nobody's")
     world.clock.advance(KEPT_MS)
-    assert reclaim(world, blobs).count == 0
+    assert world.reclaim(blobs).count == 0
     world.clock.advance(1)
-    told = reclaim(world, blobs, is_dry_run=True)
+    told = world.reclaim(blobs, is_dry_run=True)
     assert (told.count, told.bytes) == (1, len(b"nobody's"))
     assert blobs.has(digest)
-    done = reclaim(world, blobs)
+    done = world.reclaim(blobs)
     assert (done.count, done.bytes) == (1, len(b"nobody's"))
     assert not blobs.has(digest)
     with world.store.read() as tx:
@@ -118,7 +97,7 @@ def test_what_rows_lead_to_stays(world: World, blobs: DirectoryBlobs) -> None:
 
     world.do(save)
     world.clock.advance(2 * KEPT_MS)
-    assert reclaim(world, blobs).count == 0
+    assert world.reclaim(blobs).count == 0
     assert all(map(blobs.has, (capsule, file, other, its, lock, saved, said)))
 
 
@@ -137,7 +116,7 @@ def test_a_deleted_item_lets_go_of_its_code_and_keeps_its_key(
     assert world.do(world.service.upkeep.to_purge) == 2
     purge(world)
     assert world.do(world.service.upkeep.to_purge) == 0
-    assert reclaim(world, blobs).count == 2
+    assert world.reclaim(blobs).count == 2
     assert not blobs.has(file)
     again = world.add(key="k1", source={"kind": "capsule", "digest": capsule})
     assert again.id == keyed.id
@@ -215,7 +194,7 @@ def test_what_somebody_asked_for_is_not_swept(world: World, blobs: DirectoryBlob
     world.clock.advance(KEPT_MS)
     world.clock.advance(1)
     assert world.do(lambda tx: world.service.blobs.touch(tx, world.ann, [asked])) == []
-    assert reclaim(world, blobs).count == 1
+    assert world.reclaim(blobs).count == 1
     assert blobs.has(asked)
     assert not blobs.has(other)
 
@@ -228,7 +207,7 @@ def test_a_blob_that_is_gone_is_told_to_who_asked_too_late(
     with world.store.read() as tx:
         assert world.service.blobs.missing(tx, world.ann, [digest]) == []
         aging = world.service.blobs.aging(tx, world.ann, [digest])
-    reclaim(world, blobs)
+    world.reclaim(blobs)
     assert world.do(lambda tx: world.service.blobs.touch(tx, world.ann, aging)) == [digest]
 
 
@@ -294,7 +273,7 @@ def test_a_capsule_that_cannot_be_read_stops_nothing(world: World, blobs: Direct
     launched(world, gone)
     put(world, blobs, b"nobody's")
     world.clock.advance(KEPT_MS + 1)
-    assert reclaim(world, blobs).count == 1
+    assert world.reclaim(blobs).count == 1
 
 
 CAPSULE = Digest("c" * 64)
