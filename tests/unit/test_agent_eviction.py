@@ -56,7 +56,7 @@ def test_what_is_linked_twice_counts_once_and_frees_only_with_the_last() -> None
     assert (first.bytes, second.bytes) == (1, 100)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     st.lists(
         st.tuples(

@@ -34,7 +34,7 @@ def texts(values: list[bytes] | list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("form", [JSON, PACKED])
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(argv=st.lists(TEXTS, min_size=1), env=st.dictionaries(TEXTS, TEXTS))
 def test_order_comes_back_as_it_was(form: int, argv: list[str], env: dict[str, str]) -> None:
     found = Command.from_bytes(an_order(tuple(argv), env).to_bytes(form))
