@@ -139,6 +139,7 @@ def test_a_new_run_is_what_its_client_asks_for(world: World) -> None:
     assert (run.config, run.summary) == ({"lr": 1}, {"x": 2})
     said = run.facts.to_json()
     assert said | {"tags": list(run.facts.tags)} == facts
+    assert run.seq > 0
     assert not upsert(world)[1]
     plain, is_new = upsert(world, id=None, project=None)
     assert (is_new, plain.run.project) == (True, "uncategorized")
@@ -189,7 +190,7 @@ def test_an_end_that_is_told_twice_is_one(world: World) -> None:
         view = report(world, is_complete=True, exit_code=255)
         assert (view.state, view.exit_code) == (RunState.STOPPED, 255)
         assert view.is_stop_requested
-    assert report(world, is_complete=True).state is RunState.FINISHED
+    assert report(world, is_complete=True).run.state is RunState.FINISHED
     assert not report(world).is_stop_requested, "it goes on as if nobody had asked"
 
 
@@ -286,6 +287,15 @@ def test_a_fact_is_a_text_of_bearable_length(world: World, name: str, limit: int
         with pytest.raises(Invalid, match=f"{name} must be text of at most {limit}") as refused:
             begun(world, facts={name: value})
         assert refused.value.details["field"] == name
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("id", "a/b"), ("project", "a/b"), ("name", "two\nlines")]
+)
+def test_a_name_that_is_none_is_refused_by_its_field(world: World, field: str, value: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        upsert(world, **{field: value})
+    assert refused.value.details["field"] == field
 
 
 def test_tags_are_so_many_texts(world: World) -> None:

@@ -5,11 +5,23 @@ from __future__ import annotations
 import hashlib
 import zlib
 
+from shipway.domain.console import STDOUT, ConsoleLine, pack, unpack
 from shipway.domain.ids import Digest, ItemId
 from shipway.domain.item import Event, State
+from shipway.domain.run import ConsoleChunk
 from shipway.domain.tombstone import KEPT_MS
 from shipway.service.ports import LogChunk
-from shipway.service.upkeep import AGENTS_KEPT_MS, GRACE_MS, LATE_MS, TICK_MS, Seal, sealed
+from shipway.service.tracked_runs import RunAsk
+from shipway.service.upkeep import (
+    AGENTS_KEPT_MS,
+    CONSOLE_CHUNKS,
+    GRACE_MS,
+    LATE_MS,
+    TICK_MS,
+    Seal,
+    sealed,
+    sealed_console,
+)
 from tests.unit.conftest import World
 
 
@@ -115,3 +127,40 @@ def test_what_a_purge_would_clear_is_counted(world: World) -> None:
     while world.do(upkeep.purge):
         pass
     assert world.do(upkeep.to_purge) == 0
+
+
+def a_console(world: World, lines: int, run_id: str = "r1") -> int:
+    """Let ann's client send so many lines, a chunk each; return its run's seq."""
+    asked = RunAsk(project="demo", id=run_id, is_begun=True)
+    run = world.do(lambda tx: world.service.tracked.upsert(tx, world.ann, asked))[0].run
+    for number in range(lines):
+        world.do(lambda tx, line=number: tx.consoles.add(run.seq, a_line(line)[0]))
+    return run.seq
+
+
+def a_line(number: int, *texts: str, first: int | None = None) -> tuple[ConsoleChunk, bytes]:
+    first = number if first is None else first
+    data = pack([ConsoleLine(stream=STDOUT, at=0, text=text) for text in texts or ("x",)])
+    return ConsoleChunk(
+        number=number, first_line=first, line_count=len(texts) or 1,
+        digest=Digest(f"{number:064x}"), at=number,
+    ), data  # fmt: skip
+
+
+def test_consoles_of_many_chunks_are_to_be_made_one(world: World) -> None:
+    a_console(world, CONSOLE_CHUNKS, "r1")
+    seq = a_console(world, CONSOLE_CHUNKS + 1, "r2")
+    ((found, chunks),) = world.do(world.service.upkeep.long_consoles)
+    assert found == seq
+    assert [chunk.number for chunk in chunks] == list(range(CONSOLE_CHUNKS + 1))
+
+
+def test_a_console_made_one_chunk_has_the_last_of_each_line_and_its_holes() -> None:
+    parts = [a_line(3, "a", "b", first=2), a_line(4, "B", first=3), a_line(5, "c", first=6)]
+    chunk, data = sealed_console([part for part, _ in parts], [stored for _, stored in parts])
+    texts = [None if line is None else line.text for line in unpack(data)]
+    assert texts == ["a", "B", None, None, "c"]
+    assert chunk == ConsoleChunk(
+        number=5, first_line=2, line_count=5, at=5,
+        digest=Digest(hashlib.sha256(data).hexdigest()),
+    )  # fmt: skip
