@@ -139,7 +139,6 @@ def test_a_new_run_is_what_its_client_asks_for(world: World) -> None:
     assert (run.config, run.summary) == ({"lr": 1}, {"x": 2})
     said = run.facts.to_json()
     assert said | {"tags": list(run.facts.tags)} == facts
-    assert run.seq > 0
     assert not upsert(world)[1]
     plain, is_new = upsert(world, id=None, project=None)
     assert (is_new, plain.run.project) == (True, "uncategorized")
