@@ -100,7 +100,6 @@ class Keys:
     ) -> User:
         """Add a person or a service account, with its entity's `default` queue."""
         require(actor, ADMINS, "add users")
-        check_name(name, field="name")
         return self._add_user(tx, name, _role(role), entity=entity or name)
 
     def users(self, tx: Tx, actor: Actor) -> list[User]:
