@@ -15,7 +15,7 @@ from shipway.domain.item import TERMINAL, Event, Item
 from shipway.domain.run import RunFile
 from shipway.service.access import AGENTS, missing, require
 from shipway.service.items import Items
-from shipway.service.ports import Clock, LogChunk, Tx
+from shipway.service.ports import LogChunk, Tx
 from shipway.service.runs import check_file, merge
 
 CHUNK_LIMIT = 1 << 20  # bytes of one chunk before compression
@@ -46,8 +46,7 @@ class Records:
 class Logs:
     """Use cases of logs."""
 
-    def __init__(self, *, clock: Clock, items: Items) -> None:
-        self._clock = clock
+    def __init__(self, *, items: Items) -> None:
         self._items = items
 
     def check(

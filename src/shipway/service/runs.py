@@ -12,7 +12,7 @@ from shipway.domain.ids import Digest, RunId, UserName, is_digest
 from shipway.domain.item import HELD, Item
 from shipway.domain.run import Run, RunFile, RunState, is_clean_path, state_of
 from shipway.service.access import READERS, WRITERS, check_sees, missing, require
-from shipway.service.ports import Clock, Tx
+from shipway.service.ports import Tx
 from shipway.service.sweep_places import SweepPlaces
 
 LIST_LIMIT = 1_000
@@ -53,8 +53,7 @@ class RunView:
 class Runs:
     """Use cases of runs."""
 
-    def __init__(self, *, clock: Clock, places: SweepPlaces) -> None:
-        self._clock = clock
+    def __init__(self, *, places: SweepPlaces) -> None:
         self._places = places
 
     def get(self, tx: Tx, actor: Actor, entity: str, project: str, run_id: str) -> RunView:

@@ -82,7 +82,7 @@ class Service:
         )
         lease_time = LeaseTime(clock=clock)
         places = SweepPlaces(clock=clock, stop_item=items.stop)
-        runs = Runs(clock=clock, places=places)
+        runs = Runs(places=places)
         leases = Leases(clock=clock, random=random, lease_time=lease_time, space=space)
         client_leases = ClientLeases(leases=leases, lease_time=lease_time)
         tracked = TrackedRuns(
@@ -95,7 +95,7 @@ class Service:
             items=items,
             requeues=Requeues(items=items, leases=leases),
             leases=leases,
-            logs=Logs(clock=clock, items=items),
+            logs=Logs(items=items),
             runs=runs,
             tracked=tracked,
             history=RunHistory(),
