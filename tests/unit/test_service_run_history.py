@@ -101,6 +101,7 @@ def test_a_step_of_very_many_rows_does_not_hide_the_next(world: World) -> None:
     found = lines((step, {}) for step in [*[0] * ROWS_LIMIT, 1])
     world.do(lambda tx: tx.streams.add_history(run.seq, found))
     assert of_keys(world, "_step", limit=ROWS_LIMIT)[-1] == {"_step": 1}
+    assert again(world, (0, {}), (1, {})) == len(found)
 
 
 def test_a_row_without_a_whole_step_is_found_by_its_keys_too(world: World) -> None:
@@ -144,7 +145,7 @@ def test_the_last_row_and_the_next_line_are_told(world: World) -> None:
     assert world.do(lambda tx: history.last_step(tx, run)) == -1
     assert world.do(lambda tx: history.next_line(tx, run)) == 0
     assert world.do(lambda tx: history.last_system(tx, run)) is None
-    log(world, history=lines([(0, {"x": 1}), (5, {"x": 2}), (5, {"x": 3}), (4, {"x": 4})]))
+    log(world, history=lines([(5, {"x": 1}), (5, {"x": 2}), (5, {"x": 3}), (4, {"x": 4})]))
     run = now(world)
     assert world.do(lambda tx: history.last(tx, run)) == '{"_step": 5, "x": 3}'
     assert world.do(lambda tx: history.last_step(tx, run)) == 5
