@@ -31,7 +31,10 @@ def test_an_item_of_a_job_or_run_belongs_to_that_one_s_entity(world: World) -> N
     item = world.add(run_id="r1", project="demo")
     by_run = world.add(world.root, source=None, run=f"ann/demo/{item.run_id}")
     assert (by_run.entity, by_run.submitted_by) == ("ann", "root")
-    assert world.add(world.root).entity == "root"
+    assert by_job.queue_id == by_run.queue_id == item.queue_id, "and waits in its queue"
+    own = world.add(world.root)
+    assert own.entity == "root"
+    assert own.queue_id != item.queue_id
 
 
 def test_a_used_run_id_is_refused_with_its_field(world: World) -> None:
