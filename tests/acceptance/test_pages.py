@@ -154,6 +154,30 @@ def test_a_run_page_draws_its_history(browser: Browser, ended: dict[str, Any]) -
     assert "loss" in text
 
 
+def test_the_front_page_leads_to_agents_and_projects(
+    browser: Browser, ended: dict[str, Any]
+) -> None:
+    text = browser.get("/").text
+    assert f'<a href="/{ended["entity"]}/{ended["project"]}">' in text
+    assert "<td>agent-1</td>" in text
+    assert '<span class="state active">active</span>' in text
+
+
+def test_a_project_page_shows_what_clients_lead_to(
+    server: Running, browser: Browser, ended: dict[str, Any]
+) -> None:
+    project = f"/{ended['entity']}/{ended['project']}"
+    text = browser.get(project).text
+    assert f'href="{project}/runs/{ended["run_id"]}"' in text
+    assert "<script>alert" not in text
+    assert browser.get(f"{project}/sweeps").text == browser.get(f"{project}/jobs").text == text
+    empty = browser.get("/ann/empty")
+    assert empty.status == 404
+    assert "ann/empty has no run, sweep or job yet" in empty.text
+    guest = sign_in(server, server.user("outsider", "member").key)
+    assert guest.get(project).status == 404
+
+
 def test_an_unknown_item_has_a_page_of_its_own(browser: Browser) -> None:
     reply = browser.get("/items/none")
     assert reply.status == 404

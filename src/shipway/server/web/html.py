@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
@@ -17,6 +17,9 @@ from shipway.domain.errors import Code, ShipwayError
 from shipway.server.call import call_in
 from shipway.server.errors import STATUS
 from shipway.server.web.ansi import pieces
+
+BRIEF_KEYS = 4  # of a summary in a table
+BRIEF_TEXT = 40  # characters of one of its values
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -35,6 +38,8 @@ def environment() -> Environment:
     found.filters["pretty"] = pretty
     found.filters["pieces"] = pieces
     found.filters["number"] = number
+    found.filters["brief"] = brief
+    found.filters["parted"] = parted
     found.globals["version"] = __version__
     return found
 
@@ -97,3 +102,20 @@ def pretty(value: object) -> str:
 def number(value: float) -> str:
     """Return a number in few digits."""
     return f"{value:.6g}"
+
+
+def parted(summary: Mapping[str, Any]) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
+    """Return a summary's values as the program named them, and those that its client added."""
+    own = [pair for pair in summary.items() if not pair[0].startswith("_")]
+    return own, [pair for pair in summary.items() if pair[0].startswith("_")]
+
+
+def brief(summary: Mapping[str, Any]) -> str:
+    """Return the first values of a summary in one line."""
+    own, _ = parted(summary)
+    return ", ".join(f"{key} {_short(value)}" for key, value in own[:BRIEF_KEYS])
+
+
+def _short(value: object) -> str:
+    text = number(value) if isinstance(value, float) else str(value)
+    return text if len(text) <= BRIEF_TEXT else text[: BRIEF_TEXT - 1] + "…"

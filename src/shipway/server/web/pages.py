@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files as package_files
 from typing import Any
 
@@ -11,12 +12,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from shipway.domain.agent import Agent, AgentState
 from shipway.domain.errors import NotFound
 from shipway.domain.item import Item
 from shipway.domain.run import RunFile
 from shipway.server.call import Call, call_in
 from shipway.server.console import console_lines
-from shipway.server.web import item_page, signin, sweep_page
+from shipway.server.web import item_page, project_page, signin, sweep_page
 from shipway.server.web.html import page, render
 from shipway.server.web.plots import plots
 from shipway.service.ports import ItemFilter, Tx
@@ -24,15 +26,33 @@ from shipway.service.queues import QueueView
 from shipway.service.runs import RunView
 
 RECENT = 50  # items on a page
+AGENTS = 100  # on the front page
+RECENT_RUNS = 200  # whose projects the front page names
 ROWS = 2_000  # rows of a history that are drawn
 LINES = 500  # of a client's console
 BLOCKS = 20  # a longer history is drawn from so many places
 STATIC = {"style.css": "text/css", "tail.js": "text/javascript"}
+PROJECT_PATHS = (  # those that clients print all lead to the one page
+    "/{entity}/{project}",
+    "/{entity}/{project}/workspace",
+    "/{entity}/{project}/jobs",
+    "/{entity}/{project}/sweeps",
+)
 CACHED = {"cache-control": "public, max-age=300"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What the first page shows."""
+
+    queues: Sequence[QueueView]
+    agents: Sequence[Agent]
+    projects: Sequence[tuple[str, str]]  # entity and name
+    items: Sequence[Item]
+
+
 def page_routes() -> Sequence[BaseRoute]:
-    """Return every page; the run's own comes last, as it would match much."""
+    """Return every page; the run's and the project's come last, as they match much."""
     return (
         Route("/", front, methods=["GET"]),
         Route("/static/{name}", static, methods=["GET"]),
@@ -48,21 +68,28 @@ def page_routes() -> Sequence[BaseRoute]:
         Route("/items/{item_id}/retry", item_page.retry, methods=["POST"]),
         Route("/{entity}/{project}/sweeps/{sweep_id}", sweep_page.show, methods=["GET"]),
         Route("/{entity}/{project}/runs/{run_id}", run, methods=["GET"]),
+        *(Route(path, project_page.show, methods=["GET"]) for path in PROJECT_PATHS),
     )
 
 
 @page
 async def front(request: Request) -> Response:
-    """Show queues and recent items."""
+    """Show queues, agents, projects with recent runs, and recent items."""
     call = call_in(request.scope)
     actor, service = call.actor, call.edge.service
 
-    def work(tx: Tx) -> tuple[list[QueueView], list[Item]]:
-        recent = service.items.find(tx, actor, ItemFilter(limit=RECENT))
-        return service.queues.find(tx, actor), recent
+    def work(tx: Tx) -> Front:
+        runs = service.runs.find(tx, actor, entity=None, project=None, limit=RECENT_RUNS)
+        agents = service.agents.find(tx, actor)
+        return Front(
+            queues=service.queues.find(tx, actor),
+            agents=[one for one in agents if one.state is not AgentState.GONE][:AGENTS],
+            projects=list(dict.fromkeys((view.run.entity, view.run.project) for view in runs)),
+            items=service.items.find(tx, actor, ItemFilter(limit=RECENT)),
+        )
 
-    queues, items = await call.edge.read(work)
-    return render(request, "front.html", queues=queues, items=items)
+    found = await call.edge.read(work)
+    return render(request, "front.html", found=found, now=call.edge.clock.now())
 
 
 @page
