@@ -15,7 +15,7 @@ import pytest
 from shipway.cli import main as cli
 from shipway.cli.exit_code import exit_code_of
 from shipway.cli.launch import arguments, pairs, read_json
-from shipway.cli.output import emit_list, table
+from shipway.cli.output import emit_list, own_values, table
 from shipway.cli.run import differences
 from shipway.domain.errors import Code, Invalid, NotFound, ShipwayError
 
@@ -56,6 +56,11 @@ def test_launch_loads_no_library_of_the_server() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert ran.stdout.strip() == "[]"
+
+
+def test_lists_leave_out_what_clients_add_to_a_summary() -> None:
+    summary = {"_wandb": {"runtime": 3}, "loss": 0.5, "_step": 9, "a_b": 1}
+    assert own_values(summary) == {"loss": 0.5, "a_b": 1}
 
 
 @pytest.mark.parametrize(

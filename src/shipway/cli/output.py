@@ -91,6 +91,11 @@ def cell(value: Any) -> str:
     return text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - 1] + "…"
 
 
+def own_values(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a summary without what the client adds, whose keys begin with an underscore."""
+    return {key: value for key, value in summary.items() if not key.startswith("_")}
+
+
 def ago(at_ms: int | None, now_ms: int) -> str:
     """Return how long ago a moment was, in one unit."""
     if at_ms is None:

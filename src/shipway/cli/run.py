@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from shipway.cli.connection import connect, connection
-from shipway.cli.output import as_json, emit, emit_list, fields, say, table
+from shipway.cli.output import as_json, emit, emit_list, fields, own_values, say, table
 from shipway.domain.errors import Conflict, Invalid
 from shipway.domain.names import DEFAULT_PROJECT
 
@@ -46,7 +46,14 @@ def list_runs(*, is_json: bool, **query: Any) -> None:
     if is_json:
         emit_list(page["items"], next_cursor=page.get("next"))
         return
-    rows = [{**row, "place": f"{row['entity']}/{row['project']}"} for row in page["items"]]
+    rows = [
+        {
+            **row,
+            "place": f"{row['entity']}/{row['project']}",
+            "summary": own_values(row["summary"]),
+        }
+        for row in page["items"]
+    ]
     table(rows, COLUMNS, empty="no runs")
 
 

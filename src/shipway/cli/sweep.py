@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from shipway.cli.connection import connect, connection
-from shipway.cli.output import as_json, emit, emit_list, fields, say, table
+from shipway.cli.output import as_json, emit, emit_list, fields, own_values, say, table
 from shipway.domain.errors import Invalid
 from shipway.domain.names import DEFAULT_PROJECT
 from shipway.sdk.connection import Connection
@@ -48,16 +48,15 @@ def list_sweeps(
 ) -> None:
     """List a project's sweeps, newest first."""
     link = connection()
-    page = link.client.sweeps.find(
-        entity=entity or _entity(link),
-        project=project or link.settings.project or DEFAULT_PROJECT,
-        limit=limit,
-        cursor=cursor,
-    )
+    entity = entity or _entity(link)
+    project = project or link.settings.project or DEFAULT_PROJECT
+    page = link.client.sweeps.find(entity=entity, project=project, limit=limit, cursor=cursor)
     if is_json:
         emit_list(page["items"], next_cursor=page.get("next"))
     else:
-        table(page["items"], COLUMNS, empty="no sweeps")
+        table(
+            page["items"], COLUMNS, empty=f"no sweeps in {entity}/{project}: name another with -p"
+        )
 
 
 @sweep.command("show")
@@ -71,7 +70,9 @@ def show(*, sweep_path: str, is_json: bool) -> None:
         emit(found)
         return
     fields(found, FIELDS)
-    table(connect().sweeps.runs(*where)["items"], RUN_COLUMNS, empty="no runs")
+    runs = connect().sweeps.runs(*where)["items"]
+    rows = [{**row, "summary": own_values(row["summary"])} for row in runs]
+    table(rows, RUN_COLUMNS, empty="no runs")
 
 
 @sweep.command("pause")
