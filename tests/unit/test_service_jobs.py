@@ -151,10 +151,22 @@ def test_an_address_has_four_parts(world: World, address: str) -> None:
     assert refused.value.details == {"field": "job", "value": address}
 
 
+def test_a_job_that_is_not_there_is_refused_with_what_is(world: World) -> None:
+    create(world, project="p", aliases=["best"])
+    get = world.service.jobs.get
+    for address, hint in (
+        ("ann/p/trian:latest", r"\(ann/p has: train\)$"),
+        ("ann/p/train:bets", r"\(train has: best, latest\)$"),
+        ("ann/q/train:latest", r"\(ann/q has: none\)$"),
+    ):
+        with pytest.raises(NotFound, match=f"there is no job '{address}' {hint}"):
+            world.do(lambda tx, address=address: get(tx, world.ann, address))
+
+
 def test_a_job_of_others_is_as_if_it_were_not_there(world: World) -> None:
     create(world, project="p")
     get, find = world.service.jobs.get, world.service.jobs.find
-    with pytest.raises(NotFound, match="there is no job 'ann/p/train:latest'"):
+    with pytest.raises(NotFound, match=r"^there is no job 'ann/p/train:latest'$"):
         world.do(lambda tx: get(tx, world.bob, "ann/p/train:latest"))
     with pytest.raises(NotFound, match="there is no job 'ann/p/other:latest'") as missing:
         world.do(lambda tx: get(tx, world.ann, "ann/p/other:latest"))

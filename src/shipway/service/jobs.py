@@ -30,6 +30,7 @@ from shipway.service.uploads import FRESH_MS, check_uploaded
 
 LIST_LIMIT = 1_000
 ALIASES_LIMIT = 20
+NAMED = 10  # jobs or aliases that a refusal names
 DESCRIPTION_LIMIT = 2_000  # characters
 
 _ADDRESS = re.compile(r"([^/:]+)/([^/:]+)/([^/:]+):([^/:]+)\Z")
@@ -98,11 +99,18 @@ class Jobs:
         entity, project, name, alias = match.groups()
         check_sees(actor, entity, f"job {address!r}")
         collection = tx.collections.named(entity, project, name)
-        is_job = collection is not None and collection.type == JOB_TYPE
-        view = version_named(tx, collection, alias) if collection is not None and is_job else None
-        if view is None:
-            raise NotFound(missing(f"job {address!r}"), details={"field": "job", "value": address})
-        return job_of(view)
+        if collection is not None and collection.type == JOB_TYPE:
+            view = version_named(tx, collection, alias)
+            if view is not None:
+                return job_of(view)
+            there = tx.aliases.of_collection(collection.seq, limit=NAMED + 1)
+            hint = f"{name} has: {_named([one for one, _ in there])}"
+        else:
+            others = tx.collections.find(entity, project, type=JOB_TYPE, limit=NAMED + 1)
+            hint = f"{entity}/{project} has: {_named([one.name for one in others])}"
+        raise NotFound(
+            f"{missing(f'job {address!r}')} ({hint})", details={"field": "job", "value": address}
+        )
 
     def find(
         self, tx: Tx, actor: Actor, *, entity: str | None, project: str | None, limit: int = 100
@@ -117,6 +125,11 @@ class Jobs:
         found = tx.collections.find(entity, project, type=JOB_TYPE, limit=wanted)
         views = [version_named(tx, one, LATEST) for one in found]
         return [job_of(view) for view in views if view is not None and is_runnable(view)]
+
+
+def _named(names: Sequence[str]) -> str:
+    more = ", …" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more if names else "none"
 
 
 def _read(values: Mapping[str, Any], *, entity: str) -> Job:
