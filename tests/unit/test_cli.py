@@ -13,6 +13,7 @@ import click
 import pytest
 
 from shipway.cli import main as cli
+from shipway.cli.agents import readable
 from shipway.cli.exit_code import exit_code_of
 from shipway.cli.launch import arguments, pairs, read_json
 from shipway.cli.output import emit_list, own_values, table
@@ -56,6 +57,14 @@ def test_launch_loads_no_library_of_the_server() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert ran.stdout.strip() == "[]"
+
+
+def test_an_agent_of_which_nothing_is_heard_is_shown_as_silent() -> None:
+    states = [
+        readable({"state": state, "seen_at": seen_at})["state"]
+        for state, seen_at in (("active", 5), ("gone", 5), ("active", 1 << 60))
+    ]
+    assert states == ["active, silent", "gone", "active"]
 
 
 def test_lists_leave_out_what_clients_add_to_a_summary() -> None:

@@ -9,6 +9,7 @@ import click
 
 from shipway.cli.connection import connect
 from shipway.cli.output import ago, as_json, emit, emit_list, fields, say, table
+from shipway.domain.agent import SILENT_AFTER_MS, AgentState
 
 COLUMNS = {
     "id": "id",
@@ -49,7 +50,7 @@ def list_agents(*, is_json: bool) -> None:
     if is_json:
         emit_list(rows)
     else:
-        table([_readable(row) for row in rows], COLUMNS, empty="no agents")
+        table([readable(row) for row in rows], COLUMNS, empty="no agents")
 
 
 @agents.command("show")
@@ -61,7 +62,7 @@ def show(*, agent: str, is_json: bool) -> None:
     if is_json:
         emit(found)
     else:
-        fields(_readable(found), FIELDS)
+        fields(readable(found), FIELDS)
 
 
 @agents.command("drain")
@@ -83,12 +84,16 @@ def stop(*, agent: str, is_json: bool) -> None:
     _answer(connect().agents.stop(agent), f"agent {agent} was asked to end", is_json=is_json)
 
 
-def _readable(agent: dict[str, Any]) -> dict[str, Any]:
+def readable(agent: dict[str, Any]) -> dict[str, Any]:
+    """Return an agent as tables show it."""
     slots = agent.get("slots", 0)
+    state, now = agent.get("state"), time.time_ns() // 1_000_000
+    is_silent = state != AgentState.GONE and now - agent.get("seen_at", now) >= SILENT_AFTER_MS
     return {
         **agent,
+        "state": f"{state}, silent" if is_silent else state,
         "used": f"{agent.get('used_slots', 0)} of {'any' if slots == -1 else slots}",
-        "seen": ago(agent.get("seen_at"), time.time_ns() // 1_000_000) + " ago",
+        "seen": ago(agent.get("seen_at"), now) + " ago",
     }
 
 

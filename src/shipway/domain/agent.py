@@ -54,6 +54,10 @@ class Agent:
         """Whether a client brought it along: it runs only what suits clients."""
         return CLIENT_FACT in self.facts
 
+    def is_live(self, now: int) -> bool:
+        """Tell whether it is there: it said no goodbye and was heard of lately."""
+        return self.state is not AgentState.GONE and now - self.seen_at < SILENT_AFTER_MS
+
     @property
     def short_room(self) -> Room | None:
         """What is left of its disk, if that is too little for new work; None otherwise."""

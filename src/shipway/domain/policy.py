@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shipway.domain.agent import SILENT_AFTER_MS, Agent, AgentState, RunAs
+from shipway.domain.agent import Agent, AgentState, RunAs
 from shipway.domain.disk import Room
 from shipway.domain.item import Event, Failure, FailureClass, Item, Stage, State
 from shipway.domain.queue import LOST_LIMIT, OnLost, Queue
@@ -160,7 +160,7 @@ def _waiting(
 
 
 def _no_agent(item: Item, queue: Queue, agents: Sequence[Agent], now: int) -> Reason | None:
-    alive = [agent for agent in agents if _is_live(agent, now)]
+    alive = [agent for agent in agents if agent.is_live(now)]
     if not alive:
         text = f"No agent serves queue {queue.name!r} now; start one: shipway agent -q {queue.name}"
         return Reason(code="no_agent", text=text)
@@ -224,7 +224,7 @@ def _is_short(agent: Agent, item: Item) -> bool:
 
 def _fits(agent: Agent, item: Item, now: int) -> bool:
     return (
-        _is_live(agent, now)
+        agent.is_live(now)
         and agent.state is AgentState.ACTIVE
         and agent.short_room is None
         and item.resource in agent.resources
@@ -236,10 +236,6 @@ def _may_run(agent: Agent, item: Item) -> bool:
     if agent.is_clients and not item.suits_clients:
         return False
     return agent.run_as is RunAs.SHARED or agent.user == item.submitted_by
-
-
-def _is_live(agent: Agent, now: int) -> bool:
-    return agent.state is not AgentState.GONE and now - agent.seen_at < SILENT_AFTER_MS
 
 
 def _ago(since: int | None, now: int) -> str:

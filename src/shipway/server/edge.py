@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from shipway.domain.agent import SILENT_AFTER_MS, AgentState
 from shipway.domain.errors import Overloaded
 from shipway.domain.ids import ItemId
 from shipway.domain.item import ItemEvent
@@ -117,10 +116,7 @@ class Edge:
     def known_resources(self, tx: Tx, now: int) -> dict[str, bool]:
         """Return every known resource, and whether a live agent offers it."""
         live = {
-            name
-            for agent in tx.agents.find()
-            if agent.state is not AgentState.GONE and now - agent.seen_at < SILENT_AFTER_MS
-            for name in agent.resources
+            name for agent in tx.agents.find() if agent.is_live(now) for name in agent.resources
         }
         return {name: name in live for name in sorted(self.service.resources.known(tx) | live)}
 

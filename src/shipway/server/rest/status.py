@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shipway import __version__
-from shipway.domain.agent import SILENT_AFTER_MS, AgentState
 from shipway.domain.item import HELD
 from shipway.server.call import Asked, call_in
 from shipway.server.metrics import Label
@@ -45,10 +44,7 @@ def _gauges(tx: Tx, now: int) -> dict[str, dict[Label, float]]:
             label = (("entity", queue.entity), ("queue", queue.name), ("state", state.value))
             items[label] = count
             held += count if state in HELD else 0
-    live = sum(
-        agent.state is not AgentState.GONE and now - agent.seen_at < SILENT_AFTER_MS
-        for agent in tx.agents.find()
-    )
+    live = sum(agent.is_live(now) for agent in tx.agents.find())
     return {
         "shipway_items": items,
         "shipway_leases": {(): float(held)},
