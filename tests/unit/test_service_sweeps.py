@@ -283,7 +283,7 @@ def test_a_finished_sweep_lets_runs_end_and_a_canceled_one_stops_them(world: Wor
     report(world, run.run_id, is_complete=True, exit_code=1)
     assert runs(world, sweep)[0].state is RunState.STOPPED
     assert [command.order for command in beat(world, worker)] == [Order.EXIT]
-    with pytest.raises(Conflict, match="is canceled: only running is left to it"):
+    with pytest.raises(Conflict, match="is canceled: it can only be resumed"):
         to(world, sweep, SweepState.PAUSED)
 
 

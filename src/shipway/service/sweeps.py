@@ -155,7 +155,7 @@ class Sweeps:
         if held.state is state:
             return held
         if held.state in OVER and state not in {SweepState.RUNNING, SweepState.PENDING}:
-            raise Conflict(f"sweep {held.id} is {held.state}: only running is left to it")
+            raise Conflict(f"sweep {held.id} is {held.state}: it can only be resumed")
         changed = replace(held, state=state, updated_at=self._clock.now())
         tx.sweeps.amend(changed)
         if state is SweepState.CANCELED:
