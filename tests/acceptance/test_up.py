@@ -60,6 +60,7 @@ def test_ready_means_discoverable_and_down_takes_it_back() -> None:
         assert health["boot_id"] == found["boot_id"]
         standing = json.loads(shipway.run("status", "--json"))
         assert standing["is_up"] is True
+        assert f"{found['base_url']}/signin/link/" in shipway.run("status")
         shipway.up()  # a second one finds the first
         assert shipway.server()["boot_id"] == found["boot_id"]
         shipway.run("down")

@@ -13,11 +13,13 @@ from typing import Any
 
 import click
 
+from shipway.cli.agents import readable
 from shipway.cli.children import tail
 from shipway.cli.connection import settings
 from shipway.cli.embedded_home import EmbeddedHome
 from shipway.cli.output import as_json, emit, fields, note, progress, say
 from shipway.client import Client
+from shipway.domain.agent import AgentState
 from shipway.domain.errors import ShipwayError
 from shipway.sdk.discovery import Embedded, find_embedded, is_process
 from shipway.sdk.home import choose_home
@@ -107,7 +109,8 @@ def status(*, is_json: bool) -> int:
     fields(
         {
             **found,
-            "agents": ", ".join(f"{a['id']} ({a['state']})" for a in found["agents"]) or "none",
+            "agents": ", ".join(_with_state(found["agents"])) or "none",
+            "pages": f"{_client(server).people.signin_link()} (signs in once, within 5 minutes)",
             "items": ", ".join(f"{n} {state}" for state, n in found["items"].items()) or "none",
         },
         {
@@ -117,6 +120,7 @@ def status(*, is_json: bool) -> int:
             "pid": "server pid",
             "agents": "agents",
             "items": "items",
+            "pages": "pages",
         },
     )
     return 0
@@ -252,6 +256,11 @@ def _standing(home: EmbeddedHome, server: Embedded) -> dict[str, Any]:
         "items": items,
         "agents": agents,
     }
+
+
+def _with_state(agents: list[dict[str, Any]]) -> list[str]:
+    there = [readable(one) for one in agents if one["state"] != AgentState.GONE]
+    return [f"{one['id']} ({one['state']})" for one in there]
 
 
 def _count_running(home: EmbeddedHome) -> int:
