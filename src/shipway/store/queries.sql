@@ -502,9 +502,10 @@ SET
 WHERE seq = :seq
 
 -- name: hand_over_run
--- A run goes on under the item that comes after its own.
+-- A run goes on under the item that comes after its own; where another one came, no row.
 UPDATE runs SET item_id = :item_id
-WHERE seq = :seq
+WHERE seq = :seq AND item_id = :before
+RETURNING seq
 
 -- name: silent_runs
 -- Reads the index of those that have to be heard of.
