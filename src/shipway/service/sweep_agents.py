@@ -144,15 +144,17 @@ class SweepAgents:
 
     def give_up(self, tx: Tx) -> list[SweepAgent]:
         """Let the runs of silent workers be given to others; return those workers."""
-        silent = tx.sweep_agents.silent(before=self._lease_time.now(), limit=AGENTS_LIMIT)
-        for agent in silent:
-            sweep = tx.sweeps.hold(agent.sweep_seq)
+        now, gone = self._lease_time.now(), []
+        for agent in tx.sweep_agents.silent(before=now, limit=AGENTS_LIMIT):
+            sweep = tx.sweeps.hold(agent.sweep_seq)  # a beat holds it, too
             assert sweep is not None
-            tx.sweep_agents.give_up(agent.seq)
+            if not tx.sweep_agents.give_up(agent.seq, before=now):
+                continue
+            gone.append(agent)
             for place in tx.sweep_runs.of_agent(agent.seq, limit=PLACES_LIMIT):
                 if place.is_unbegun:
                     self._free(tx, sweep, place)
-        return list(silent)
+        return gone
 
     def extend(self, tx: Tx) -> None:
         """Give every worker a full new term: nobody could have been heard for a while."""

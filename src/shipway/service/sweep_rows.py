@@ -59,8 +59,8 @@ class SweepAgentRows(Protocol):
     def silent(self, *, before: int, limit: int) -> Sequence[SweepAgent]:
         """Return workers that were not heard of until their deadline in lease time."""
 
-    def give_up(self, seq: int) -> None:
-        """Expect a worker no more; a second call changes nothing."""
+    def give_up(self, seq: int, *, before: int) -> bool:
+        """Expect a worker no more; False for one that was heard of meanwhile, or given up."""
 
     def extend(self, *, deadline: int) -> None:
         """Give every worker that has a deadline at least this one."""

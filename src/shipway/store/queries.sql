@@ -1467,8 +1467,10 @@ ORDER BY deadline
 LIMIT :limit
 
 -- name: give_up_sweep_agent
--- Until it is heard of again.
-UPDATE sweep_agents SET deadline = NULL WHERE seq = :seq
+-- Until it is heard of again; one that another server heard of meanwhile answers with no row.
+UPDATE sweep_agents SET deadline = NULL
+WHERE seq = :seq AND deadline IS NOT NULL AND deadline < :before
+RETURNING seq
 
 -- name: extend_sweep_agents
 -- After a time in which nobody could have been heard.

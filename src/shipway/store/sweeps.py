@@ -132,9 +132,10 @@ class SweepAgents:
         params = {"before": before, "limit": limit}
         return [to_sweep_agent(row) for row in self._session.all("silent_sweep_agents", params)]
 
-    def give_up(self, seq: int) -> None:
-        """Expect a worker no more; a second call changes nothing."""
-        self._session.run("give_up_sweep_agent", {"seq": seq})
+    def give_up(self, seq: int, *, before: int) -> bool:
+        """Expect a worker no more; False for one that was heard of meanwhile, or given up."""
+        params = {"seq": seq, "before": before}
+        return self._session.one("give_up_sweep_agent", params) is not None
 
     def extend(self, *, deadline: int) -> None:
         """Give every worker that has a deadline at least this one."""

@@ -117,7 +117,9 @@ class SweepSuite:
         write(store, lambda tx: tx.sweep_agents.extend(deadline=180))
         assert silent(150) == []
         assert silent(201) == ["worker1", "worker2"]
-        write(store, lambda tx: tx.sweep_agents.give_up(one.seq))
+        assert not write(store, lambda tx: tx.sweep_agents.give_up(one.seq, before=180)), "heard of"
+        assert write(store, lambda tx: tx.sweep_agents.give_up(one.seq, before=181))
+        assert not write(store, lambda tx: tx.sweep_agents.give_up(one.seq, before=999)), "once"
         write(store, lambda tx: tx.sweep_agents.extend(deadline=500))
         assert silent(1_000) == ["worker2"], "one that was given up is not expected"
         write(store, lambda tx: tx.sweep_agents.heard(one.seq, now=7, deadline=600))
