@@ -24,7 +24,14 @@ from shipway.domain.run import RunState, StreamLine
 from shipway.domain.sweep import Sweep, SweepState
 from shipway.service.keys import job_key
 from shipway.service.runs import RunView
-from shipway.service.sweep_agents import GIVES_LIMIT, SILENT_MS, Command, Order
+from shipway.service.sweep_agents import (
+    GIVES_LIMIT,
+    PLACES_LIMIT,
+    RUNNING_LIMIT,
+    SILENT_MS,
+    Command,
+    Order,
+)
 from shipway.service.sweeps import SweepAsk
 from shipway.service.tracked_runs import RunAsk, StreamReport
 from tests.unit.conftest import SOURCE
@@ -192,6 +199,25 @@ def test_the_run_of_a_worker_that_died_goes_to_another(world: World) -> None:
     stops = beat(world, one, lost.run_id or "")
     assert [command.order for command in stops] == [Order.STOP], "it came back too late"
     assert len(runs(world, sweep)) == 2
+
+
+def test_a_worker_keeps_its_run_however_many_it_had_before(world: World) -> None:
+    sweep = a_sweep(world, CHANCE)
+    worker = a_worker(world, sweep)
+    for _ in range(PLACES_LIMIT + 1):
+        done(world, given(beat(world, worker)).run_id)
+    run_id = given(beat(world, worker)).run_id or ""
+    begin(world, run_id)
+    assert beat(world, worker, run_id) == ()
+    agent = world.do(lambda tx: tx.sweep_agents.get(worker))
+    last = world.do(lambda tx: world.service.sweep_agents.runs(tx, agent))[-1]
+    assert last.run.id == run_id
+
+
+def test_a_worker_has_few_runs_at_once(world: World) -> None:
+    worker = a_worker(world, a_sweep(world))
+    with pytest.raises(Invalid, match=f"at most {RUNNING_LIMIT} runs at once"):
+        beat(world, worker, *(f"run{number}" for number in range(RUNNING_LIMIT + 1)))
 
 
 def test_a_worker_that_comes_back_in_time_keeps_its_run(world: World) -> None:

@@ -35,7 +35,8 @@ from shipway.service.sweeps import FindSearch, check_drives
 SILENT_MS = 2 * 60_000  # of lease time; a worker that says nothing for so long is gone
 GIVES_LIMIT = 3  # times that a run is given to workers before it has failed
 AGENTS_LIMIT = 100  # workers given up in one transaction
-PLACES_LIMIT = 10_000  # of one worker
+PLACES_LIMIT = 50  # of one worker, the last ones: what lies before has begun long ago
+RUNNING_LIMIT = 100  # runs that a worker has at once
 TRIALS_LIMIT = 2_000  # runs that a search looks at
 HOST_LIMIT = 255
 PROGRAM = "train.py"  # where the config names none
@@ -105,6 +106,11 @@ class SweepAgents:
         found: Values | None = None,
     ) -> Beat:  # fmt: skip
         """Hear which runs a worker has, and tell it what to do; `found` answers a former ask."""
+        if len(running) > RUNNING_LIMIT:
+            raise Invalid(
+                f"a worker has at most {RUNNING_LIMIT} runs at once, not {len(running)}",
+                field="runState",
+            )
         agent = tx.sweep_agents.get(agent_id)
         sweep = None if agent is None else tx.sweeps.by_seq(agent.sweep_seq)
         if agent is None or sweep is None:
@@ -126,7 +132,7 @@ class SweepAgents:
         return self._next(tx, sweep, agent, actor, found)
 
     def runs(self, tx: Tx, agent: SweepAgent) -> list[RunView]:
-        """Return the runs that a worker of a sweep, which the actor sees, was given last."""
+        """Return the last runs that a worker of a sweep, which the actor sees, was given."""
         places = tx.sweep_runs.of_agent(agent.seq, limit=PLACES_LIMIT)
         runs = [
             run
@@ -183,7 +189,7 @@ class SweepAgents:
             if place.run_id in running:
                 if not place.is_heard:
                     tx.sweep_runs.amend(replace(place, is_heard=True))
-                if place.is_stop_asked or sweep.state is SweepState.CANCELED:
+                if _is_to_stop(sweep, place):
                     stops.append(Command(order=Order.STOP, run_id=place.run_id))
             elif place.is_unbegun:
                 if not place.is_heard and again is None and _may_begin(sweep, place):
@@ -210,7 +216,7 @@ class SweepAgents:
                 continue
             if place.agent_seq is None:
                 tx.sweep_runs.amend(replace(place, agent_seq=agent.seq, is_heard=True))
-            else:
+            elif place.agent_seq != agent.seq or _is_to_stop(sweep, place):
                 stops.append(Command(order=Order.STOP, run_id=run))
         return stops
 
@@ -219,8 +225,7 @@ class SweepAgents:
         if not place.is_heard and _may_begin(sweep, place):
             tx.sweep_runs.amend(replace(place, agent_seq=None))
             return
-        is_stopped = place.is_stop_asked or sweep.state is SweepState.CANCELED
-        state = RunState.STOPPED if is_stopped else RunState.FAILED
+        state = RunState.STOPPED if _is_to_stop(sweep, place) else RunState.FAILED
         self._end(tx, sweep, place, state)
 
     def _end(self, tx: Tx, sweep: Sweep, place: SweepRun, state: RunState) -> None:
@@ -321,6 +326,10 @@ class SweepAgents:
 
 def _refusal(config: SweepConfig, error: PermanentError) -> Invalid:
     return Invalid(str(error), field="method", value=config.method)
+
+
+def _is_to_stop(sweep: Sweep, place: SweepRun) -> bool:
+    return place.is_stop_asked or sweep.state is SweepState.CANCELED
 
 
 def _may_begin(sweep: Sweep, place: SweepRun) -> bool:

@@ -79,7 +79,7 @@ class SweepRunRows(Protocol):
         """Return the places of a sweep in order, after a number."""
 
     def of_agent(self, agent_seq: int, *, limit: int) -> Sequence[SweepRun]:
-        """Return the places that a worker was given, in order."""
+        """Return the last places that a worker was given, in order."""
 
     def free(self, sweep_seq: int) -> SweepRun | None:
         """Return the first place whose worker is gone, and of whose program nobody heard."""

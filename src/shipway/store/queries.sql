@@ -1497,10 +1497,10 @@ ORDER BY sweep_runs.number
 LIMIT :limit
 
 -- name: runs_of_sweep_agent
--- In order; a worker has few.
+-- The last ones first; it may have had thousands.
 SELECT {sweep_run} FROM {sweep_runs}
 WHERE sweep_runs.agent_seq = :agent_seq
-ORDER BY sweep_runs.number
+ORDER BY sweep_runs.number DESC
 LIMIT :limit
 
 -- name: free_sweep_run

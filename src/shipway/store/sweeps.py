@@ -172,9 +172,10 @@ class SweepRuns:
         return [to_sweep_run(row) for row in self._session.all("runs_of_sweep", params)]
 
     def of_agent(self, agent_seq: int, *, limit: int) -> Sequence[SweepRun]:
-        """Return the places that a worker was given, in order."""
+        """Return the last places that a worker was given, in order."""
         params = {"agent_seq": agent_seq, "limit": limit}
-        return [to_sweep_run(row) for row in self._session.all("runs_of_sweep_agent", params)]
+        rows = self._session.all("runs_of_sweep_agent", params)
+        return [to_sweep_run(row) for row in reversed(rows)]
 
     def free(self, sweep_seq: int) -> SweepRun | None:
         """Return the first place whose worker is gone, and of whose program nobody heard."""

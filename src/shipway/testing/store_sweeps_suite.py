@@ -145,8 +145,9 @@ class SweepSuite:
             assert place.is_unbegun
             assert [each.number for each in tx.sweep_runs.of_sweep(one.seq, limit=9)] == [1, 2]
             assert tx.sweep_runs.of_sweep(one.seq, after=1, limit=9) == [place]
-            (first,) = tx.sweep_runs.of_agent(agent.seq, limit=1)
-            assert first.number == 1
+            assert [one.number for one in tx.sweep_runs.of_agent(agent.seq, limit=9)] == [1, 2]
+            (last,) = tx.sweep_runs.of_agent(agent.seq, limit=1)
+            assert last.number == 2
             (only,) = tx.sweep_runs.of_sweep(two.seq, limit=9)
             assert (only.run_seq, only.number, only.gives) == (other.seq, 1, 0)
             assert [run.id for run in tx.sweep_members.of_sweep(one.seq, limit=9)] == [
