@@ -29,6 +29,7 @@ from shipway.service.sweep_agents import (
     PLACES_LIMIT,
     RUNNING_LIMIT,
     SILENT_MS,
+    SKIPS_LIMIT,
     Command,
     Order,
 )
@@ -279,6 +280,16 @@ def test_runs_from_before_count_and_are_not_tried_again(world: World) -> None:
         a_sweep(world, prior_runs=["none"])
     with pytest.raises(Invalid, match=f"run old belongs to sweep {sweep.id} already"):
         a_sweep(world, prior_runs=["old"])
+
+
+def test_a_grid_that_a_run_from_before_fills_is_passed_over_in_parts(world: World) -> None:
+    ask = RunAsk(project="demo", id="old", is_begun=True, config={"x": 1})
+    world.do(lambda tx: world.service.tracked.upsert(tx, world.ann, ask))
+    values = [1] * (2 * SKIPS_LIMIT) + [2]
+    grid = {"method": "grid", "parameters": {"x": {"values": values}}}
+    worker = a_worker(world, a_sweep(world, grid, prior_runs=["old"]))
+    assert [beat(world, worker), beat(world, worker)] == [(), ()]
+    assert given(beat(world, worker)).values == {"x": 2}
 
 
 def test_a_paused_sweep_gives_nothing_and_goes_on(world: World) -> None:

@@ -30,9 +30,10 @@ from shipway.service.access import missing
 from shipway.service.lease_time import LeaseTime
 from shipway.service.ports import Clock, Tx
 from shipway.service.runs import RunView, view_of
-from shipway.service.sweeps import FindSearch, check_drives
+from shipway.service.sweeps import PRIOR_LIMIT, FindSearch, check_drives
 
 SILENT_MS = 2 * 60_000  # of lease time; a worker that says nothing for so long is gone
+SKIPS_LIMIT = 1_000  # combinations of runs from before that one beat passes over
 GIVES_LIMIT = 3  # times that a run is given to workers before it has failed
 AGENTS_LIMIT = 100  # workers given up in one transaction
 PLACES_LIMIT = 50  # of one worker, the last ones: what lies before has begun long ago
@@ -258,7 +259,11 @@ class SweepAgents:
             return Beat(ask=self._ask(tx, sweep, config, agent))
         values = found
         if not search.needs_trials:
-            sweep, values = self._suggestion(tx, sweep, config, search)
+            until = sweep.cursor + SKIPS_LIMIT
+            sweep, values = self._suggestion(tx, sweep, config, search, until=until)
+            if sweep.cursor == until:
+                tx.sweeps.amend(sweep)
+                return Beat()  # to go on from there
         if values is None:
             return self._finish(tx, sweep, still=counts.open)
         tx.sweeps.amend(replace(sweep, cursor=sweep.cursor + 1))
@@ -281,19 +286,21 @@ class SweepAgents:
         return Beat(commands=(_run(config, run.id, nested(values)),))
 
     def _suggestion(
-        self, tx: Tx, sweep: Sweep, config: SweepConfig, search: Search
+        self, tx: Tx, sweep: Sweep, config: SweepConfig, search: Search, *, until: int
     ) -> tuple[Sweep, Values | None]:
         """Return an instant search's next values, but those that a run from before had."""
         had: list[Values] = []
         if search.size(config) is not None:
-            had = [values_in(config.space, run.config) for run in _from_before(tx, sweep)]
-        while True:
+            before = tx.sweep_members.from_before(sweep.seq, limit=PRIOR_LIMIT)
+            had = [values_in(config.space, config_of_run) for config_of_run in before]
+        while sweep.cursor < until:
             seed = _seed(sweep, "")
             ask = SearchAsk(config=config, number=sweep.cursor, seed=seed, trials=())
             values = search.suggest(ask)
             if values is None or not any(_covers(one, values) for one in had):
                 return sweep, values
             sweep = replace(sweep, cursor=sweep.cursor + 1)
+        return sweep, None
 
     def _finish(self, tx: Tx, sweep: Sweep, *, still: int) -> Beat:
         """End a sweep that has nothing left to give, once its last run has ended."""
@@ -335,17 +342,6 @@ def _is_to_stop(sweep: Sweep, place: SweepRun) -> bool:
 def _may_begin(sweep: Sweep, place: SweepRun) -> bool:
     """Tell whether a run that nobody heard of may be given to a worker once more."""
     return sweep.state not in OVER and not place.is_stop_asked and place.gives < GIVES_LIMIT
-
-
-def _from_before(tx: Tx, sweep: Sweep) -> list[Run]:
-    """Return the runs whose parameters the sweep did not choose."""
-    counts = tx.sweep_runs.counts(sweep.seq)
-    if counts.total == counts.given:
-        return []
-    places = tx.sweep_runs.of_sweep(sweep.seq, limit=counts.total)
-    others = {place.run_seq for place in places if not place.is_given}
-    runs = tx.sweep_members.of_sweep(sweep.seq, limit=counts.total)
-    return [run for run in runs if run.seq in others]
 
 
 def _covers(had: Values, values: Values) -> bool:

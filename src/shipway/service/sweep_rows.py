@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from shipway.domain.hyperband import Progress
 from shipway.domain.ids import ItemId
@@ -96,6 +96,9 @@ class SweepMemberRows(Protocol):
 
     def of_sweep(self, sweep_seq: int, *, after: int = 0, limit: int) -> Sequence[Run]:
         """Return the runs of so many places after a number, in order; deleted ones left out."""
+
+    def from_before(self, sweep_seq: int, *, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return the configs of the first runs whose parameters the sweep did not choose."""
 
     def adopt(self, run: Run) -> bool:
         """Make a pending run that of its item; False where another launch took it."""

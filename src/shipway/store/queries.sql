@@ -1559,6 +1559,14 @@ WHERE
     )
 ORDER BY seq
 
+-- name: configs_of_runs_from_before
+-- What they report is not read: every run that a grid gives asks for them.
+SELECT runs.config FROM sweep_runs
+INNER JOIN runs ON runs.seq = sweep_runs.run_seq
+WHERE sweep_runs.sweep_seq = :sweep_seq AND sweep_runs.is_given = 0 AND runs.deleted_at IS NULL
+ORDER BY sweep_runs.number
+LIMIT :limit
+
 -- name: adopt_run
 -- A sweep's run is there before its launch; a run that another launch took answers with no row.
 UPDATE runs SET item_id = :item_id, config = :config, name = coalesce(:name, name)

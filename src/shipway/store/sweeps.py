@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from shipway.domain.errors import Exists
 from shipway.domain.hyperband import Progress
@@ -209,6 +210,12 @@ class SweepMembers:
         """Return the runs of so many places after a number, in order; deleted ones left out."""
         params = {"sweep_seq": sweep_seq, "after": after, "until": after + limit}
         return [to_run(row) for row in self._session.all("full_runs_of_sweep", params)]
+
+    def from_before(self, sweep_seq: int, *, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return the configs of the first runs whose parameters the sweep did not choose."""
+        params = {"sweep_seq": sweep_seq, "limit": limit}
+        rows = self._session.all("configs_of_runs_from_before", params)
+        return [json.loads(config) for (config,) in rows]
 
     def adopt(self, run: Run) -> bool:
         """Make a pending run that of its item; False where another launch took it."""

@@ -185,6 +185,21 @@ class SweepSuite:
 
         write(store, work)
 
+    def test_the_configs_of_runs_from_before_are_found(self, store: Store) -> None:
+        sweep = stored(store)
+
+        def work(tx: Tx) -> None:
+            given(tx, sweep, 1, None)
+            for number in (2, 3, 4):
+                run = tx.runs.insert(a_run(number, item_id=None, config={"x": number}))
+                tx.sweep_runs.add(sweep.seq, run.seq, agent_seq=None, is_given=False)
+                if number == 3:
+                    tx.tracked.amend(replace(run, deleted_at=5))
+            assert tx.sweep_members.from_before(sweep.seq, limit=9) == [{"x": 2}, {"x": 4}]
+            assert tx.sweep_members.from_before(sweep.seq, limit=1) == [{"x": 2}]
+
+        write(store, work)
+
     def test_how_a_metric_goes_is_kept(self, store: Store) -> None:
         sweep = stored(store)
         progress = Progress(line=4, count=2, best=-0.5, at={1: 0.25, 2: -0.5})
