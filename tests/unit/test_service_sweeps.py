@@ -62,8 +62,8 @@ def beat(
     """Let a worker say what it runs; return what it is to do."""
     agents, who = world.service.sweep_agents, actor or world.ann
     said = world.do(lambda tx: agents.beat(tx, who, worker, running))
-    if said.ask is not None:
-        found = agents.search(said.ask)
+    if said.needs_search:
+        found = agents.search(world.do(lambda tx: agents.ask(tx, who, worker)))
         said = world.do(lambda tx: agents.beat(tx, who, worker, running, found))
     return said.commands
 
@@ -399,6 +399,10 @@ def test_bayes_without_its_library_is_refused_with_what_to_install(
     with pytest.raises(Invalid, match=r"pip install 'shipway\[search\]'"):
         a_sweep(world, bayes)
     worker = a_worker(world, sweep)
+    agents = world.service.sweep_agents
+    assert world.do(lambda tx: agents.beat(tx, world.ann, worker, ())).needs_search
+    with pytest.raises(NotFound):
+        world.do(lambda tx: agents.ask(tx, world.bob, worker))
     with pytest.raises(Invalid, match="method bayes needs optuna"):
         beat(world, worker)
     assert runs(world, sweep) == []

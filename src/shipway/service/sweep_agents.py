@@ -63,10 +63,10 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """The answer to a worker; with an ask, its search is to be done and the beat repeated."""
+    """The answer to a worker."""
 
     commands: Sequence[Command] = ()
-    ask: SearchAsk | None = None
+    needs_search: bool = False  # what `ask` returns is to be searched, and the beat repeated
 
 
 class SweepAgents:
@@ -106,17 +106,13 @@ class SweepAgents:
         self, tx: Tx, actor: Actor, agent_id: str, running: Collection[str],
         found: Values | None = None,
     ) -> Beat:  # fmt: skip
-        """Hear which runs a worker has, and tell it what to do; `found` answers a former ask."""
+        """Hear which runs a worker has, and tell it what to do; `found` is what a search chose."""
         if len(running) > RUNNING_LIMIT:
             raise Invalid(
                 f"a worker has at most {RUNNING_LIMIT} runs at once, not {len(running)}",
                 field="runState",
             )
-        agent = tx.sweep_agents.get(agent_id)
-        sweep = None if agent is None else tx.sweeps.by_seq(agent.sweep_seq)
-        if agent is None or sweep is None:
-            raise NotFound(missing(f"worker {agent_id!r}"))
-        check_drives(actor, sweep)
+        agent, sweep = self._own(tx, actor, agent_id)
         now = self._clock.now()
         sweep = self._heard(tx, sweep, now)
         tx.sweep_agents.heard(agent.seq, now=now, deadline=self._lease_time.now() + SILENT_MS)
@@ -131,6 +127,21 @@ class SweepAgents:
         if place is not None:
             return self._give(tx, sweep, agent, place)
         return self._next(tx, sweep, agent, actor, found)
+
+    def ask(self, tx: Tx, actor: Actor, agent_id: str) -> SearchAsk:
+        """Return what a search looks at for a worker: thousands of runs, so no writer reads them."""
+        agent, sweep = self._own(tx, actor, agent_id)
+        config = parse_sweep(sweep.config)
+        total = tx.sweep_runs.counts(sweep.seq).total
+        after = max(0, total - TRIALS_LIMIT)
+        runs = tx.sweep_members.of_sweep(sweep.seq, after=after, limit=TRIALS_LIMIT)
+        seen = [(run, view.state) for run in runs if (view := view_of(tx, run)) is not None]
+        return SearchAsk(
+            config=config,
+            number=sweep.cursor,
+            seed=_seed(sweep, agent.id),
+            trials=trials_of(config, seen),
+        )
 
     def runs(self, tx: Tx, agent: SweepAgent) -> list[RunView]:
         """Return the last runs that a worker of a sweep, which the actor sees, was given."""
@@ -166,6 +177,14 @@ class SweepAgents:
     def extend(self, tx: Tx) -> None:
         """Give every worker a full new term: nobody could have been heard for a while."""
         tx.sweep_agents.extend(deadline=self._lease_time.now() + SILENT_MS)
+
+    def _own(self, tx: Tx, actor: Actor, agent_id: str) -> tuple[SweepAgent, Sweep]:
+        agent = tx.sweep_agents.get(agent_id)
+        sweep = None if agent is None else tx.sweeps.by_seq(agent.sweep_seq)
+        if agent is None or sweep is None:
+            raise NotFound(missing(f"worker {agent_id!r}"))
+        check_drives(actor, sweep)
+        return agent, sweep
 
     def _heard(self, tx: Tx, sweep: Sweep, now: int) -> Sweep:
         held = tx.sweeps.hold(sweep.seq, heard_at=now)
@@ -256,7 +275,7 @@ class SweepAgents:
             return self._finish(tx, sweep, still=counts.open)
         search = self._found(config)
         if search.needs_trials and found is None:
-            return Beat(ask=self._ask(tx, sweep, config, agent))
+            return Beat(needs_search=True)
         values = found
         if not search.needs_trials:
             until = sweep.cursor + SKIPS_LIMIT
@@ -309,20 +328,6 @@ class SweepAgents:
         now = self._clock.now()
         tx.sweeps.amend(replace(sweep, state=SweepState.FINISHED, updated_at=now))
         return Beat(commands=(Command(order=Order.EXIT),))
-
-    def _ask(
-        self, tx: Tx, sweep: Sweep, config: SweepConfig, agent: SweepAgent
-    ) -> SearchAsk:  # fmt: skip
-        total = tx.sweep_runs.counts(sweep.seq).total
-        after = max(0, total - TRIALS_LIMIT)
-        runs = tx.sweep_members.of_sweep(sweep.seq, after=after, limit=TRIALS_LIMIT)
-        seen = [(run, view.state) for run in runs if (view := view_of(tx, run)) is not None]
-        return SearchAsk(
-            config=config,
-            number=sweep.cursor,
-            seed=_seed(sweep, agent.id),
-            trials=trials_of(config, seen),
-        )
 
     def _found(self, config: SweepConfig) -> Search:
         try:

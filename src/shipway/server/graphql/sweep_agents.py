@@ -37,8 +37,8 @@ async def heartbeat(_: Any, info: Info, *, input: dict[str, Any]) -> dict[str, A
     actor, agents, agent_id = call.actor, call.edge.service.sweep_agents, input["id"]
     running = words.running_of(input.get("runState"))
     beat: Beat = await call.edge.write(lambda tx: agents.beat(tx, actor, agent_id, running))
-    ask = beat.ask
-    if ask is not None:  # a search that takes its time
+    if beat.needs_search:  # it takes its time
+        ask = await call.edge.read(lambda tx: agents.ask(tx, actor, agent_id))
         found = await call.edge.run(lambda: agents.search(ask))
         beat = await call.edge.write(lambda tx: agents.beat(tx, actor, agent_id, running, found))
     return {
