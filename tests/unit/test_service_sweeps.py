@@ -215,6 +215,15 @@ def test_a_worker_keeps_its_run_however_many_it_had_before(world: World) -> None
     assert last.run.id == run_id
 
 
+def test_a_worker_is_found_in_its_own_sweep_alone(world: World) -> None:
+    sweep, other = a_sweep(world), a_sweep(world)
+    sweeps, own, stranger = world.service.sweeps, a_worker(world, sweep), a_worker(world, other)
+    found = world.do(lambda tx: sweeps.agent(tx, sweep, own))
+    assert found is not None
+    assert found.id == own
+    assert world.do(lambda tx: sweeps.agent(tx, sweep, stranger)) is None
+
+
 def test_a_worker_has_few_runs_at_once(world: World) -> None:
     worker = a_worker(world, a_sweep(world))
     with pytest.raises(Invalid, match=f"at most {RUNNING_LIMIT} runs at once"):

@@ -85,7 +85,7 @@ def size(space: Space) -> int | None:
         found = steps(parameter)
         if found is None:
             return None
-        count *= len(found)
+        count *= _count(found)
     return count
 
 
@@ -95,7 +95,7 @@ def combination(space: Space, index: int) -> dict[Path, Any]:
     for parameter in reversed(space.parameters):
         found = steps(parameter)
         assert found is not None
-        index, at = divmod(index, len(found))
+        index, at = divmod(index, _count(found))
         chosen[parameter.path] = found[at]
     assert index == 0
     return chosen
@@ -183,25 +183,32 @@ def is_same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+def _count(steps: Sequence[Any]) -> int:
+    """Return the length of what may be longer than `len` can say."""
+    if isinstance(steps, range):
+        return steps.stop - steps.start
+    return steps.total if isinstance(steps, _Multiples) else len(steps)
+
+
 class _Multiples(Sequence[Any]):
     """Numbers from low to below high, a step apart."""
 
     def __init__(self, low: float, high: float, step: float) -> None:
         self._low, self._step = Decimal(str(low)), Decimal(str(step))
         self._is_whole = isinstance(low, int) and isinstance(step, int)
-        self._count = max(1, math.ceil((Decimal(str(high)) - self._low) / self._step))
+        self.total = max(1, math.ceil((Decimal(str(high)) - self._low) / self._step))
 
     def __len__(self) -> int:
-        return self._count
+        return self.total
 
     def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < self._count:
+        if not 0 <= index < self.total:
             raise IndexError(index)
         value = self._low + index * self._step
         return int(value) if self._is_whole else float(value)
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[index] for index in range(self._count))
+        return (self[index] for index in range(self.total))
 
 
 def _chosen(parameter: Parameter, place: float) -> int:

@@ -102,6 +102,10 @@ class SweepAgents:
             )
         )
 
+    def get(self, tx: Tx, actor: Actor, agent_id: str) -> SweepAgent:
+        """Return a worker that the actor drives."""
+        return self._own(tx, actor, agent_id)[0]
+
     def beat(
         self, tx: Tx, actor: Actor, agent_id: str, running: Collection[str],
         found: Values | None = None,
@@ -129,7 +133,7 @@ class SweepAgents:
         return self._next(tx, sweep, agent, actor, found)
 
     def ask(self, tx: Tx, actor: Actor, agent_id: str) -> SearchAsk:
-        """Return what a search looks at for a worker: thousands of runs, so no writer reads them."""
+        """Return what a search looks at for a worker: thousands of runs, to be only read."""
         agent, sweep = self._own(tx, actor, agent_id)
         config = parse_sweep(sweep.config)
         total = tx.sweep_runs.counts(sweep.seq).total

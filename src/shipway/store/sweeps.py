@@ -299,7 +299,7 @@ def to_sweep_run(row: Row) -> SweepRun:
 
 
 def _changeable(sweep: Sweep) -> dict[str, object]:
-    check_text(name=sweep.name, description=sweep.description)
+    check_text(name=sweep.name, description=sweep.description, controller=sweep.controller)
     return {
         "name": sweep.name,
         "description": sweep.description,
