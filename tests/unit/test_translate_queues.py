@@ -59,7 +59,7 @@ def test_what_is_no_config_s_id_is_refused(text: str) -> None:
 
 def test_an_id_that_holds_odd_variables_is_refused() -> None:
     text = 'DefaultResourceConfig:["any",{},{"n":1}]'
-    with pytest.raises(Invalid, match="template_variables.n must be"):
+    with pytest.raises(Invalid, match=r"template_variables\.n must be"):
         queues.read_config_id(base64.b64encode(text.encode()).decode())
 
 
