@@ -165,6 +165,22 @@ def test_an_answer_that_was_lost_is_given_again(world: World) -> None:
     assert len(runs(world, sweep)) == 1
 
 
+def test_a_run_that_was_deleted_before_it_began_is_given_to_nobody(world: World) -> None:
+    sweep = a_sweep(world)
+    worker = a_worker(world, sweep)
+    lost = given(beat(world, worker)).run_id or ""
+
+    def delete(tx: Any) -> None:
+        view = world.service.tracked.get(tx, world.ann, "ann", "demo", lost)
+        world.service.tracked.delete(tx, world.ann, view)
+
+    world.do(delete)
+    assert given(beat(world, worker)).values == {"x": 1, "y": "b"}
+    world.pass_time(SILENT_MS + 1_000)
+    assert len(world.do(world.service.upkeep.give_up_workers)) == 1
+    assert lost not in {given(beat(world, a_worker(world, sweep))).run_id for _ in range(2)}
+
+
 def test_a_program_that_never_begins_has_failed_in_the_end(world: World) -> None:
     sweep = a_sweep(world)
     worker = a_worker(world, sweep)

@@ -130,11 +130,14 @@ class SweepRun:
     item_state: State | None = None
     run_state: RunState | None = None
     is_stop_asked: bool = False
+    is_deleted: bool = False
     progress: Progress = field(default_factory=Progress)
 
     @property
     def is_open(self) -> bool:
         """Whether it may still go on."""
+        if self.is_deleted:
+            return False
         if self.is_item:
             return self.item_state not in TERMINAL
         return self.run_state in {RunState.PENDING, RunState.RUNNING}
@@ -142,7 +145,8 @@ class SweepRun:
     @property
     def is_unbegun(self) -> bool:
         """Whether nobody heard of its program, nor does it wait in a queue."""
-        return not self.is_item and self.run_state is RunState.PENDING
+        is_pending = not self.is_item and self.run_state is RunState.PENDING
+        return is_pending and not self.is_deleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

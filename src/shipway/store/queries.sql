@@ -51,7 +51,7 @@ seq, id, sweep_seq, host, created_by, created_at, heard_at, deadline
 -- fragment: sweep_run
 sweep_runs.run_seq, runs.id, sweep_runs.sweep_seq, sweep_runs.number, sweep_runs.agent_seq,
 sweep_runs.is_given, sweep_runs.gives, sweep_runs.is_heard, runs.item_id, items.state, runs.state,
-coalesce(runs.stop_requested_at, items.stop_requested_at), sweep_runs.progress
+coalesce(runs.stop_requested_at, items.stop_requested_at), sweep_runs.progress, runs.deleted_at
 
 -- fragment: sweep_runs
 sweep_runs

@@ -295,6 +295,7 @@ def to_sweep_run(row: Row) -> SweepRun:
         run_state=None if row[10] is None else RunState(row[10]),
         is_stop_asked=row[11] is not None,
         progress=Progress.from_json(json.loads(row[12])),
+        is_deleted=row[13] is not None,
     )
 
 

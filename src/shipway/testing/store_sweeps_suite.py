@@ -172,6 +172,9 @@ class SweepSuite:
                 tx.sweep_runs.amend(replace(place, agent_seq=None, gives=2, is_heard=True))
             tx.tracked.amend(replace(runs[0], state=RunState.RUNNING))
             tx.tracked.amend(replace(runs[1], deleted_at=5))
+            deleted = tx.sweep_runs.get(runs[1].seq)
+            assert deleted is not None
+            assert (deleted.is_deleted, deleted.is_open, deleted.is_unbegun) == (True, False, False)
             free = tx.sweep_runs.free(sweep.seq)
             assert free is not None
             assert (free.run_seq, free.gives, free.is_heard) == (runs[2].seq, 2, True)
