@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -65,6 +66,11 @@ class Space:
             one.path: one.values[0] for one in self.parameters if one.kind is Kind.CONSTANT
         }
         return {**constants, **values}
+
+
+def is_number(value: Any, *, limit: float = sys.float_info.max) -> bool:
+    """Tell whether a value is a number within a limit: neither NaN, nor an int beyond any float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= limit
 
 
 def steps(parameter: Parameter) -> Sequence[Any] | None:
@@ -131,7 +137,7 @@ def value_at(parameter: Parameter, place: float) -> Any:
 
 def place_of(parameter: Parameter, value: Any) -> float | None:
     """Return where a value lies, the reverse of `value_at`; None where it is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    if not is_number(value, limit=math.inf if isinstance(value, float) else sys.float_info.max):
         return None
     kind = parameter.kind
     if kind in {Kind.LOG, Kind.LOG_NORMAL}:
@@ -227,5 +233,7 @@ def _rounded(value: float, q: float | None) -> float | int:
     """Return the nearest multiple of q, without the dust of binary fractions."""
     if q is None:
         return value
+    if not math.isfinite(value / q):
+        return value  # so far away it is a multiple
     times = round(value / q)
     return times * q if isinstance(q, int) else float(times * Decimal(str(q)))
