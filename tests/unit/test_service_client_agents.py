@@ -16,7 +16,7 @@ from shipway.domain.item import FailureClass, Item, Note, Stage, State
 from shipway.domain.launch_spec import Draft
 from shipway.domain.run import RunState
 from shipway.service.client_agents import ClientAsk, ClientGrant, ClientSays
-from shipway.service.client_leases import SILENT_MS, STOPPED_MS
+from shipway.service.client_leases import RENEWED_MS, SILENT_MS, STOPPED_MS
 from shipway.service.leases import Starts
 from shipway.service.tracked_runs import RunAsk, StreamReport
 from tests.unit.conftest import SOURCE, World
@@ -305,6 +305,17 @@ def test_an_agent_that_polls_keeps_what_has_not_begun_for_as_long_as_it_takes(
     clients.pass_time(300_000)
     assert clients.item(grant).state is State.RUNNING
     assert clients.poll().used_slots == 1
+
+
+def test_polls_that_follow_one_another_write_nothing(clients: Clients) -> None:
+    grant = clients.acked()
+    clients.world.pass_time(RENEWED_MS)
+    first, item = clients.poll(), clients.item(grant)
+    clients.world.pass_time(RENEWED_MS - 1_000)
+    assert (clients.poll(), clients.item(grant)) == (first, item)
+    clients.world.pass_time(1_000)
+    assert clients.poll().seen_at > first.seen_at
+    assert (clients.item(grant).lease_deadline or 0) > (item.lease_deadline or 0)
 
 
 def test_a_program_that_speaks_needs_no_agent(clients: Clients) -> None:

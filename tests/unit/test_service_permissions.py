@@ -16,7 +16,9 @@ from shipway.domain.item import Item
 from shipway.domain.launch_spec import Draft
 from shipway.domain.queue import Queue
 from shipway.service.access import own_entity, require
+from shipway.service.client_agents import ClientAsk
 from shipway.service.ports import ItemFilter, Tx
+from shipway.service.sweeps import SweepAsk
 from shipway.service.wiring import Service
 from tests.unit.conftest import SOURCE, World
 
@@ -46,9 +48,12 @@ USE_CASES: list[tuple[str, set[Role], Call]] = [
      lambda s, tx, who, item, queue: s.queues.create(tx, who, name="q", resource="any")),
     ("see queues", READERS, lambda s, tx, who, item, queue: s.queues.get(tx, who, "default")),
     ("see queues", READERS, lambda s, tx, who, item, queue: s.queues.find(tx, who)),
-    ("see queues", READERS, lambda s, tx, who, item, queue: s.queues.by_id(tx, who, queue.id)),
+    ("see queues", PEOPLE, lambda s, tx, who, item, queue: s.queues.named(tx, who, "default")),
+    ("see queues", PEOPLE, lambda s, tx, who, item, queue: s.queues.by_id(tx, who, queue.id)),
     ("make queues", WRITERS, lambda s, tx, who, item, queue: s.queues.check(
         tx, who, entity="ann", resource="any", settings={})),
+    ("(make|change) queues", WRITERS, lambda s, tx, who, item, queue: s.queues.put(
+        tx, who, name="q", resource="any", entity="ann", project="p", settings={})),
     ("change queues", WRITERS,
      lambda s, tx, who, item, queue: s.queues.update(tx, who, queue, {})),
     ("change queues", WRITERS,
@@ -75,6 +80,21 @@ USE_CASES: list[tuple[str, set[Role], Call]] = [
      lambda s, tx, who, item, queue: s.blobs.admit(tx, who, {DIGEST: 1})),
     ("read blobs", set(Role),
      lambda s, tx, who, item, queue: s.blobs.check_reads(tx, who, [DIGEST])),
+    ("make sweeps", WRITERS, lambda s, tx, who, item, queue: s.sweeps.upsert(
+        tx, who, SweepAsk(given={}))),
+    ("list sweeps", READERS,
+     lambda s, tx, who, item, queue: s.sweeps.of_project(tx, who, "ann", "demo")),
+    ("list sweeps", READERS, lambda s, tx, who, item, queue: s.sweeps.count(tx, who, "ann", "p")),
+    ("register agents", AGENTS, lambda s, tx, who, item, queue: s.client_agents.register(
+        tx, who, ClientAsk(client="c", queue_ids=[queue.id], hostname="", version="", slots=1))),
+    ("act as an agent", AGENTS,
+     lambda s, tx, who, item, queue: s.client_agents.poll(tx, who, "agent-one")),
+    ("act as an agent", AGENTS,
+     lambda s, tx, who, item, queue: s.client_agents.leave(tx, who, "agent-one")),
+    ("act as an agent", AGENTS, lambda s, tx, who, item, queue: s.client_agents.pop(
+        tx, who, "agent-one", "default", entity="ann", project="p")),
+    ("add items", AGENTS, lambda s, tx, who, item, queue: s.requeues.again(
+        tx, who, run=f"{item.entity}/{item.project}/{item.run_id}")),
     ("add users", {Role.ADMIN},
      lambda s, tx, who, item, queue: s.keys.create_user(tx, who, name="new", role="member")),
     ("list users", {Role.ADMIN}, lambda s, tx, who, item, queue: s.keys.users(tx, who)),

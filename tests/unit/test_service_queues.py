@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shipway.domain.actor import Actor
+from shipway.domain.actor import Actor, Role
 from shipway.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from shipway.domain.ids import UserName
 from shipway.domain.item import State
@@ -259,6 +259,20 @@ def test_a_personal_queue_is_there_for_its_maker_and_admins_alone(world: World) 
             world.do(lambda tx, who=who: queues.by_id(tx, who, made.id))
     assert world.do(lambda tx: queues.by_id(tx, world.ann, made.id)) == made
     assert world.add(queue="gpus").queue == "gpus"
+
+
+def test_agents_see_the_queues_that_they_serve_and_programs_none(world: World) -> None:
+    queues, made = world.service.queues, a_queue(world)
+    agent = replace(world.ann, role=Role.AGENT)
+    assert world.do(lambda tx: queues.by_id(tx, agent, made.id)) == made
+    assert world.do(lambda tx: queues.named(tx, agent, "gpus")) == made
+    program = replace(world.ann, role=Role.JOB, item_id=world.add().id)
+    for see in (
+        lambda tx: queues.by_id(tx, program, made.id),
+        lambda tx: queues.named(tx, program, "gpus"),
+    ):
+        with pytest.raises(Forbidden, match="may not see queues"):
+            world.do(see)
 
 
 def test_a_queue_is_put_whether_it_is_there_or_not(world: World) -> None:

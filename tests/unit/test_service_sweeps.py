@@ -1,15 +1,14 @@
-"""Sweeps over a real store: what workers get, what becomes of the lost, how a sweep ends."""
+"""Sweeps over a real store: what they are, how they go on, and how they end."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shipway.domain.actor import Actor, Role
+from shipway.domain.actor import Role
 from shipway.domain.errors import (
     Conflict,
     Exists,
@@ -20,95 +19,34 @@ from shipway.domain.errors import (
 )
 from shipway.domain.item import Event
 from shipway.domain.launch_spec import Draft
-from shipway.domain.run import RunState, StreamLine
-from shipway.domain.sweep import Sweep, SweepState
+from shipway.domain.run import RunState
+from shipway.domain.sweep import SweepState
 from shipway.service.keys import job_key
-from shipway.service.runs import RunView
-from shipway.service.sweep_agents import GIVES_LIMIT, SILENT_MS, Command, Order
+from shipway.service.sweep_agents import (
+    SILENT_MS,
+    SKIPS_LIMIT,
+    Order,
+)
 from shipway.service.sweeps import SweepAsk
 from shipway.service.tracked_runs import RunAsk, StreamReport
 from tests.unit.conftest import SOURCE
 
 if TYPE_CHECKING:
     from tests.unit.conftest import World
-
-GRID = {"method": "grid", "parameters": {"x": {"values": [1, 2]}, "y": {"values": ["a", "b"]}}}
-CHANCE = {"method": "random", "parameters": {"x": {"min": 0.0, "max": 1.0}}}
-
-
-def a_sweep(world: World, given: Any = None, **ask: Any) -> Sweep:
-    """Make a sweep of ann's."""
-    asked = SweepAsk(**{"project": "demo", "given": given or GRID, "source": "{}", **ask})
-    return world.do(lambda tx: world.service.sweeps.upsert(tx, world.ann, asked))[0]
-
-
-def a_worker(world: World, sweep: Sweep, actor: Actor | None = None) -> str:
-    """Take a worker on."""
-    agents = world.service.sweep_agents
-    return world.do(lambda tx: agents.register(tx, actor or world.ann, sweep, host="box")).id
-
-
-def beat(
-    world: World, worker: str, *running: str, actor: Actor | None = None
-) -> Sequence[Command]:  # fmt: skip
-    """Let a worker say what it runs; return what it is to do."""
-    agents, who = world.service.sweep_agents, actor or world.ann
-    said = world.do(lambda tx: agents.beat(tx, who, worker, running))
-    if said.ask is not None:
-        found = agents.search(said.ask)
-        said = world.do(lambda tx: agents.beat(tx, who, worker, running, found))
-    return said.commands
-
-
-def given(commands: Sequence[Command]) -> Command:
-    """Return the one run that a worker was given."""
-    (command,) = commands
-    assert command.order is Order.RUN
-    return command
-
-
-def begin(world: World, run_id: str | None) -> None:
-    """Let a run's program call `wandb.init`."""
-    ask = RunAsk(project="demo", id=run_id, is_begun=True)
-    world.do(lambda tx: world.service.tracked.upsert(tx, world.ann, ask))
-
-
-def report(world: World, run_id: str | None, *values: float, first: int = 0, **said: Any) -> None:
-    """Let a run's program log values of the loss, and perhaps end."""
-    lines = [
-        StreamLine(number=at, step=at, text=f'{{"loss": {value}, "_step": {at}}}')
-        for at, value in enumerate(values, first)
-    ]
-
-    def work(tx: Any) -> None:
-        view = world.service.tracked.get(tx, world.ann, "ann", "demo", run_id or "")
-        reported = StreamReport(history=lines, **said)
-        world.service.tracked.report(tx, world.ann, view, reported)
-
-    world.do(work)
-
-
-def done(world: World, run_id: str | None, *, exit_code: int = 0, loss: float = 1.0) -> None:
-    """Let a run's program run from its beginning to its end."""
-    begin(world, run_id)
-    said = {"summary": {"loss": loss}, "is_complete": True, "exit_code": exit_code}
-    report(world, run_id, loss, **said)
-
-
-def now(world: World, sweep: Sweep) -> Sweep:
-    """Return a sweep as it stands."""
-    sweeps = world.service.sweeps
-    return world.do(lambda tx: sweeps.get(tx, world.ann, "ann", "demo", sweep.id))
-
-
-def runs(world: World, sweep: Sweep) -> list[RunView]:
-    """Return a sweep's runs."""
-    return world.do(lambda tx: world.service.sweeps.runs(tx, sweep))
-
-
-def to(world: World, sweep: Sweep, state: SweepState) -> Sweep:
-    """Let ann change a sweep's state."""
-    return world.do(lambda tx: world.service.sweeps.set_state(tx, world.ann, sweep, state))
+from tests.support.sweeps import (
+    CHANCE,
+    GRID,
+    a_sweep,
+    a_worker,
+    beat,
+    begin,
+    done,
+    given,
+    now,
+    report,
+    runs,
+    to,
+)
 
 
 def test_a_grid_gives_each_combination_once_and_ends_its_workers(world: World) -> None:
@@ -129,91 +67,6 @@ def test_a_grid_gives_each_combination_once_and_ends_its_workers(world: World) -
     assert [view.state.value for view in runs(world, sweep)] == ["finished", "failed"] * 2
     assert [view.run.config for view in runs(world, sweep)] == tried
     assert {view.sweep for view in runs(world, sweep)} == {sweep.id}
-
-
-def test_a_busy_worker_gets_nothing_more(world: World) -> None:
-    worker = a_worker(world, a_sweep(world))
-    run = given(beat(world, worker))
-    assert beat(world, worker, run.run_id or "") == ()
-
-
-def test_the_last_worker_waits_for_the_others_runs(world: World) -> None:
-    sweep = a_sweep(world, {**GRID, "run_cap": 1})
-    one, two = a_worker(world, sweep), a_worker(world, sweep)
-    run = given(beat(world, one))
-    assert beat(world, two) == (), "it may be needed yet"
-    done(world, run.run_id)
-    assert [command.order for command in beat(world, two)] == [Order.EXIT]
-
-
-def test_an_answer_that_was_lost_is_given_again(world: World) -> None:
-    sweep = a_sweep(world)
-    worker = a_worker(world, sweep)
-    first = given(beat(world, worker))
-    assert given(beat(world, worker)) == first, "it is not among what the worker runs"
-    assert beat(world, worker, first.run_id or "") == ()
-    world.restart()
-    assert beat(world, worker, first.run_id or "") == ()
-    assert len(runs(world, sweep)) == 1
-
-
-def test_a_program_that_never_begins_has_failed_in_the_end(world: World) -> None:
-    sweep = a_sweep(world)
-    worker = a_worker(world, sweep)
-    first = given(beat(world, worker))
-    for _ in range(GIVES_LIMIT - 1):
-        assert given(beat(world, worker)).run_id == first.run_id
-    assert given(beat(world, worker)).run_id != first.run_id
-    assert [view.state.value for view in runs(world, sweep)] == ["failed", "pending"]
-
-
-def test_a_program_that_was_seen_and_is_gone_has_failed(world: World) -> None:
-    sweep = a_sweep(world)
-    worker = a_worker(world, sweep)
-    first = given(beat(world, worker))
-    beat(world, worker, first.run_id or "")
-    assert given(beat(world, worker)).run_id != first.run_id
-    assert runs(world, sweep)[0].state is RunState.FAILED
-
-
-def test_the_run_of_a_worker_that_died_goes_to_another(world: World) -> None:
-    sweep = a_sweep(world)
-    one, two = a_worker(world, sweep), a_worker(world, sweep)
-    lost = given(beat(world, one))
-    other = given(beat(world, two))
-    begin(world, other.run_id)
-    world.pass_time(SILENT_MS - 5_000)
-    beat(world, two, other.run_id or "")
-    assert world.do(world.service.upkeep.give_up_workers) == []
-    world.pass_time(6_000)
-    assert [worker.id for worker in world.do(world.service.upkeep.give_up_workers)] == [one]
-    done(world, other.run_id)
-    assert given(beat(world, two)) == lost, "the same run, with the same parameters"
-    stops = beat(world, one, lost.run_id or "")
-    assert [command.order for command in stops] == [Order.STOP], "it came back too late"
-    assert len(runs(world, sweep)) == 2
-
-
-def test_a_worker_that_comes_back_in_time_keeps_its_run(world: World) -> None:
-    sweep = a_sweep(world)
-    worker = a_worker(world, sweep)
-    run = given(beat(world, worker))
-    beat(world, worker, run.run_id or "")
-    world.pass_time(SILENT_MS + 1_000)
-    world.do(world.service.upkeep.give_up_workers)
-    assert beat(world, worker, run.run_id or "") == ()
-    other = given(beat(world, a_worker(world, sweep)))
-    assert other.run_id != run.run_id
-
-
-def test_a_server_that_was_away_gives_every_worker_a_full_term(world: World) -> None:
-    sweep = a_sweep(world)
-    a_worker(world, sweep)
-    world.pass_time(SILENT_MS - 1_000)
-    world.clock.advance(60_000)
-    world.restart()
-    world.pass_time(SILENT_MS - 1_000)
-    assert world.do(world.service.upkeep.give_up_workers) == []
 
 
 def test_a_cap_counts_all_runs(world: World) -> None:
@@ -253,6 +106,16 @@ def test_runs_from_before_count_and_are_not_tried_again(world: World) -> None:
         a_sweep(world, prior_runs=["none"])
     with pytest.raises(Invalid, match=f"run old belongs to sweep {sweep.id} already"):
         a_sweep(world, prior_runs=["old"])
+
+
+def test_a_grid_that_a_run_from_before_fills_is_passed_over_in_parts(world: World) -> None:
+    ask = RunAsk(project="demo", id="old", is_begun=True, config={"x": 1})
+    world.do(lambda tx: world.service.tracked.upsert(tx, world.ann, ask))
+    values = [1] * (2 * SKIPS_LIMIT) + [2]
+    grid = {"method": "grid", "parameters": {"x": {"values": values}}}
+    worker = a_worker(world, a_sweep(world, grid, prior_runs=["old"]))
+    assert [beat(world, worker), beat(world, worker)] == [(), ()]
+    assert given(beat(world, worker)).values == {"x": 2}
 
 
 def test_a_paused_sweep_gives_nothing_and_goes_on(world: World) -> None:
@@ -362,6 +225,10 @@ def test_bayes_without_its_library_is_refused_with_what_to_install(
     with pytest.raises(Invalid, match=r"pip install 'shipway\[search\]'"):
         a_sweep(world, bayes)
     worker = a_worker(world, sweep)
+    agents = world.service.sweep_agents
+    assert world.do(lambda tx: agents.beat(tx, world.ann, worker, ())).needs_search
+    with pytest.raises(NotFound):
+        world.do(lambda tx: agents.ask(tx, world.bob, worker))
     with pytest.raises(Invalid, match="method bayes needs optuna"):
         beat(world, worker)
     assert runs(world, sweep) == []

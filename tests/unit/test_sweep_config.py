@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from random import Random
 from typing import Any
 
 import pytest
 
 from shipway.domain.errors import Invalid
-from shipway.domain.sweep import Goal
+from shipway.domain.sweep import Goal, metric_in
 from shipway.domain.sweep_config import parse_sweep, warnings_of
 from shipway.domain.sweep_parameters import parse_space
 from shipway.domain.sweep_space import (
@@ -15,6 +17,7 @@ from shipway.domain.sweep_space import (
     combination,
     nested,
     place_of,
+    sample,
     size,
     value_at,
     values_in,
@@ -165,3 +168,38 @@ def test_keys_that_nothing_comes_of_are_told() -> None:
     assert warnings_of({**GRID, "command": [], "project": "p"}) == []
     (warning,) = warnings_of({**GRID, "parmeters": {}})
     assert warning.startswith("'parmeters' is no key of a sweep's config")
+
+
+@pytest.mark.parametrize("number", [1e101, -(10**101), 10**400, 1.7e308])
+def test_numbers_with_which_drawing_would_not_end_are_refused(number: float) -> None:
+    for names in (("a", "b"), ("min", "max"), ("mu", "sigma")):
+        named = {"a": "beta", "min": "q_uniform", "mu": "q_normal"}[names[0]]
+        given = {"distribution": named, names[0]: 1, names[1]: number}
+        with pytest.raises(Invalid, match="must be a number, not"):
+            parse_sweep({"method": "random", "parameters": {"x": given}})
+
+
+def test_a_number_that_no_float_holds_is_no_value_of_a_metric() -> None:
+    assert metric_in({"loss": 10**400}, "loss") is None
+    config = {"method": "random", "parameters": {"x": {"value": 1}}}
+    with pytest.raises(Invalid, match=r"metric\.target must be a number"):
+        parse_sweep({**config, "metric": {"name": "loss", "target": 10**400}})
+    with pytest.raises(Invalid, match=r"controller\.type \[\] is not served"):
+        parse_sweep({**config, "controller": []})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"distribution": "beta", "a": 1e100, "b": 1e-100},
+        {"distribution": "q_beta", "a": 1e-100, "b": 1e100, "q": 1e-100},
+        {"distribution": "q_log_uniform", "min": -700, "max": 700, "q": 1e-100},
+        {"distribution": "q_normal", "mu": 0, "sigma": 1e100, "q": 1e-100},
+        {"distribution": "uniform", "min": -1e100, "max": 1e100},
+    ],
+)
+def test_any_parameter_at_its_limits_has_values(given: dict[str, Any]) -> None:
+    (parameter,) = parse_sweep({"method": "random", "parameters": {"x": given}}).space.parameters
+    for seed in range(20):
+        assert math.isfinite(sample(parameter, Random(seed)))
+    assert place_of(parameter, 10**400) is None

@@ -57,6 +57,12 @@ def test_what_is_no_config_s_id_is_refused(text: str) -> None:
         queues.read_config_id(base64.b64encode(text.encode()).decode())
 
 
+def test_an_id_that_holds_odd_variables_is_refused() -> None:
+    text = 'DefaultResourceConfig:["any",{},{"n":1}]'
+    with pytest.raises(Invalid, match=r"template_variables\.n must be"):
+        queues.read_config_id(base64.b64encode(text.encode()).decode())
+
+
 def test_schemas_are_compact_and_links_an_object() -> None:
     assert queues.variables_of(CONFIG) == [
         {"name": "n", "schema": '{"type":"integer","minimum":1}'}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,7 +11,7 @@ from shipway.domain.hyperband import Hyperband, Progress
 from shipway.domain.ids import ItemId, UserName
 from shipway.domain.item import TERMINAL, State
 from shipway.domain.run import Run, RunState
-from shipway.domain.sweep_space import Space, Values, values_in
+from shipway.domain.sweep_space import Space, Values, is_number, values_in
 
 SweepId = NewType("SweepId", str)  # 8 characters, one of a kind in its project
 
@@ -130,11 +129,14 @@ class SweepRun:
     item_state: State | None = None
     run_state: RunState | None = None
     is_stop_asked: bool = False
+    is_deleted: bool = False
     progress: Progress = field(default_factory=Progress)
 
     @property
     def is_open(self) -> bool:
         """Whether it may still go on."""
+        if self.is_deleted:
+            return False
         if self.is_item:
             return self.item_state not in TERMINAL
         return self.run_state in {RunState.PENDING, RunState.RUNNING}
@@ -142,7 +144,8 @@ class SweepRun:
     @property
     def is_unbegun(self) -> bool:
         """Whether nobody heard of its program, nor does it wait in a queue."""
-        return not self.is_item and self.run_state is RunState.PENDING
+        is_pending = not self.is_item and self.run_state is RunState.PENDING
+        return is_pending and not self.is_deleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +173,7 @@ def metric_in(values: Mapping[str, Any], name: str) -> float | None:
         group = values.get(head)
         return metric_in(group, rest) if rest and isinstance(group, Mapping) else None
     inner = values[name]
-    if isinstance(inner, bool) or not isinstance(inner, int | float) or not math.isfinite(inner):
-        return None
-    return float(inner)
+    return float(inner) if is_number(inner) else None
 
 
 def trials_of(config: SweepConfig, runs: Sequence[tuple[Run, RunState]]) -> list[Trial]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from shipway.domain.hyperband import Hyperband, bands_from_first, bands_from_las
 from shipway.domain.names import check_title
 from shipway.domain.sweep import CUSTOM, Goal, Impute, Metric, SweepConfig
 from shipway.domain.sweep_parameters import parse_space
-from shipway.domain.sweep_space import Space
+from shipway.domain.sweep_space import Space, is_number
 
 ETA = 3  # of Hyperband, where it is not said
 ITERATIONS_LIMIT = 1 << 40
@@ -144,7 +143,7 @@ def _early(given: object) -> Hyperband | None:
 
 def _check_controller(given: object) -> None:
     kind = given.get("type", "cloud") if isinstance(given, Mapping) else given
-    if kind not in {None, "cloud"}:
+    if kind not in (None, "cloud"):
         raise Invalid(
             f"controller.type {kind!r} is not served: leave it out, the server does the search",
             field="controller.type",
@@ -171,8 +170,8 @@ def _whole(field: str, value: object, *, limit: int = ITERATIONS_LIMIT) -> int:
 
 
 def _number(field: str, value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return value
+    if is_number(value):
+        return value  # type: ignore[return-value] # a number, just seen
     raise Invalid(f"{field} must be a number, not {value!r}", field=field, value=value)
 
 

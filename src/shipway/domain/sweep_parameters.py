@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from shipway.domain.errors import Invalid
-from shipway.domain.sweep_space import EXPONENT_LIMIT, Kind, Parameter, Path, Space
+from shipway.domain.sweep_space import EXPONENT_LIMIT, Kind, Parameter, Path, Space, is_number
 
 PARAMETERS_LIMIT = 1_000
 VALUES_LIMIT = 10_000  # of one parameter
 DEPTH_LIMIT = 20
+NUMBER_LIMIT = 1e100  # with more, drawing a value overflows, or does not end
+SHOWN_LIMIT = 80  # characters of a value in an error's sentence
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 _CHOICES = frozenset({"value", "values", "probabilities"})
@@ -208,13 +210,13 @@ def _range(field: str, name: str, low: float, high: float) -> tuple[float, float
 
 
 def _number(field: str, value: object) -> float | int:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):  # type: ignore[arg-type] # a number, just seen
-        hint = ""
+    if not is_number(value, limit=NUMBER_LIMIT):
+        hint = f" (the limit is {NUMBER_LIMIT:g})" if is_number(value) else ""
         if isinstance(value, str) and _reads(float, value):
             hint = ": YAML reads it as text, write it with a point, such as 1.0e-5"
-        raise Invalid(f"{field} must be a number, not {value!r}{hint}", field=field, value=value)
-    return value  # type: ignore[return-value] # as above
+        shown = f"{value!r:.{SHOWN_LIMIT}}"
+        raise Invalid(f"{field} must be a number, not {shown}{hint}", field=field, value=value)
+    return value  # type: ignore[return-value] # a number, just seen
 
 
 def _reads(read: Callable[[str], object], text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -67,6 +68,11 @@ class Space:
         return {**constants, **values}
 
 
+def is_number(value: Any, *, limit: float = sys.float_info.max) -> bool:
+    """Tell whether a value is a number within a limit: neither NaN, nor an int beyond any float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= limit
+
+
 def steps(parameter: Parameter) -> Sequence[Any] | None:
     """Return every value that a parameter may have, in order; None where they are endless."""
     if parameter.kind in {Kind.CONSTANT, Kind.CHOICE}:
@@ -85,7 +91,7 @@ def size(space: Space) -> int | None:
         found = steps(parameter)
         if found is None:
             return None
-        count *= len(found)
+        count *= _count(found)
     return count
 
 
@@ -95,7 +101,7 @@ def combination(space: Space, index: int) -> dict[Path, Any]:
     for parameter in reversed(space.parameters):
         found = steps(parameter)
         assert found is not None
-        index, at = divmod(index, len(found))
+        index, at = divmod(index, _count(found))
         chosen[parameter.path] = found[at]
     assert index == 0
     return chosen
@@ -131,7 +137,7 @@ def value_at(parameter: Parameter, place: float) -> Any:
 
 def place_of(parameter: Parameter, value: Any) -> float | None:
     """Return where a value lies, the reverse of `value_at`; None where it is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    if not is_number(value, limit=math.inf if isinstance(value, float) else sys.float_info.max):
         return None
     kind = parameter.kind
     if kind in {Kind.LOG, Kind.LOG_NORMAL}:
@@ -183,25 +189,32 @@ def is_same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+def _count(steps: Sequence[Any]) -> int:
+    """Return the length of what may be longer than `len` can say."""
+    if isinstance(steps, range):
+        return steps.stop - steps.start
+    return steps.total if isinstance(steps, _Multiples) else len(steps)
+
+
 class _Multiples(Sequence[Any]):
     """Numbers from low to below high, a step apart."""
 
     def __init__(self, low: float, high: float, step: float) -> None:
         self._low, self._step = Decimal(str(low)), Decimal(str(step))
         self._is_whole = isinstance(low, int) and isinstance(step, int)
-        self._count = max(1, math.ceil((Decimal(str(high)) - self._low) / self._step))
+        self.total = max(1, math.ceil((Decimal(str(high)) - self._low) / self._step))
 
     def __len__(self) -> int:
-        return self._count
+        return self.total
 
     def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < self._count:
+        if not 0 <= index < self.total:
             raise IndexError(index)
         value = self._low + index * self._step
         return int(value) if self._is_whole else float(value)
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[index] for index in range(self._count))
+        return (self[index] for index in range(self.total))
 
 
 def _chosen(parameter: Parameter, place: float) -> int:
@@ -220,5 +233,7 @@ def _rounded(value: float, q: float | None) -> float | int:
     """Return the nearest multiple of q, without the dust of binary fractions."""
     if q is None:
         return value
+    if not math.isfinite(value / q):
+        return value  # so far away it is a multiple
     times = round(value / q)
     return times * q if isinstance(q, int) else float(times * Decimal(str(q)))

@@ -32,6 +32,7 @@ from shipway.service.leases import Leases
 from shipway.service.ports import Clock, Tx
 from shipway.service.queues import Queues
 
+NOTED_MS = 5_000  # between two notes that an agent lives
 REASON_LIMIT = 500  # characters of the sentence that a failure has; the rest is its log
 TAIL_LIMIT = 50  # lines of that
 LINE_LIMIT = 2_000  # characters of one
@@ -122,9 +123,11 @@ class ClientAgents:
     def poll(self, tx: Tx, actor: Actor, agent_id: str) -> Agent:
         """Take note that an agent lives, look after what it holds, and tell how it stands."""
         agent = self._own(tx, actor, agent_id)
-        used = self._held.poll(tx, agent.id)
-        tx.agents.seen(agent.id, used_slots=used, now=self._clock.now())
-        return replace(agent, used_slots=used)
+        used, now = self._held.poll(tx, agent.id), self._clock.now()
+        if used == agent.used_slots and now - agent.seen_at < NOTED_MS:
+            return agent  # each of its jobs polls for itself
+        tx.agents.seen(agent.id, used_slots=used, now=now)
+        return replace(agent, used_slots=used, seen_at=now)
 
     def leave(self, tx: Tx, actor: Actor, agent_id: str) -> None:
         """Take note that an agent has ended; it never comes back under this name."""

@@ -12,6 +12,7 @@ from shipway.service.reports import Report
 
 UNACKED_TERM_MS = 50_000  # with upkeep's grace a minute, after which it waits again
 UNACKED_MS = 40_000  # its agent lives and did not want it: given back, and not counted
+RENEWED_MS = 5_000  # between two renewals by polls
 SILENT_MS = 5 * 60_000  # a program that was heard of, and then was not, though its agent lives
 STOPPED_MS = 75_000  # the same of one that was to be stopped: its agent has killed it by now
 
@@ -87,7 +88,8 @@ class ClientLeases:
             self.report(tx, item, Event.REQUEUE)
             return False
         if not _is_heard(tx, item):  # its agent will say so if it never is
-            self.heard(tx, item)
+            if silent_ms >= RENEWED_MS:  # each of its jobs polls for itself
+                self.heard(tx, item)
             return True
         limit_ms = SILENT_MS if item.stop_requested_at is None else STOPPED_MS
         if silent_ms < limit_ms:

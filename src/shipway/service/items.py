@@ -286,7 +286,7 @@ class Items:
         if run is None:
             self._insert_run(tx, item, spec)
         else:
-            tx.tracked.hand_over(run.seq, item.id)
+            tx.tracked.hand_over(run, item.id)
         stored = tx.items.insert(item)
         self._note(tx, stored, Note.ENQUEUE.value, actor, {})
         return stored

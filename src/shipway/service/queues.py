@@ -25,10 +25,20 @@ from shipway.domain.queue import (
     parse_on_lost,
 )
 from shipway.domain.template import check_placeholders, fixed, read_variables
-from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require, sees
+from shipway.service.access import (
+    AGENTS,
+    READERS,
+    WRITERS,
+    check_sees,
+    missing,
+    own_entity,
+    require,
+    sees,
+)
 from shipway.service.ports import Clock, Tx
 from shipway.service.resources import Resources
 
+SEERS = READERS | AGENTS  # of one queue; no program: its config may say what is not for it
 ATTEMPTS_LIMIT = 1_000
 ENTITIES_SHOWN = 20  # in an error's sentence
 LOST_AFTER_LIMIT_S = 7 * 24 * 3600
@@ -143,7 +153,7 @@ class Queues:
 
     def by_id(self, tx: Tx, actor: Actor, queue_id: int) -> Queue:
         """Return a queue that the actor sees by its number."""
-        require(actor, READERS, "see queues")
+        require(actor, SEERS, "see queues")
         queue = tx.queues.get(QueueId(queue_id))
         if queue is None or not sees(actor, queue.entity) or not _may_use(actor, queue):
             raise NotFound(missing("queue of that id"), details={"field": "queueID"})
@@ -179,6 +189,7 @@ class Queues:
         project: str | None = None,
     ) -> Queue:  # fmt: skip
         """Return the queue of that name that the actor sees; `NotFound` names those there are."""
+        require(actor, SEERS, "see queues")
         owner = entity or actor.entity
         what = f"queue {name!r} of {owner}"
         check_sees(actor, owner, what)

@@ -45,8 +45,8 @@ class TrackedRunRows(Protocol):
     def amend(self, run: Run) -> None:
         """Store everything that may change of a run but its config and summary."""
 
-    def hand_over(self, seq: int, item_id: ItemId) -> None:
-        """Let a run be another item's from now on."""
+    def hand_over(self, run: Run, item_id: ItemId) -> None:
+        """Let a run be another item's from now on; `Exists` where it is one's already."""
 
     def silent(self, *, before: int, limit: int) -> Sequence[Run]:
         """Return runs that were not heard of until their deadline in lease time."""

@@ -30,12 +30,14 @@ from shipway.service.access import missing
 from shipway.service.lease_time import LeaseTime
 from shipway.service.ports import Clock, Tx
 from shipway.service.runs import RunView, view_of
-from shipway.service.sweeps import FindSearch, check_drives
+from shipway.service.sweeps import PRIOR_LIMIT, FindSearch, check_drives
 
 SILENT_MS = 2 * 60_000  # of lease time; a worker that says nothing for so long is gone
+SKIPS_LIMIT = 1_000  # combinations of runs from before that one beat passes over
 GIVES_LIMIT = 3  # times that a run is given to workers before it has failed
 AGENTS_LIMIT = 100  # workers given up in one transaction
-PLACES_LIMIT = 10_000  # of one worker
+PLACES_LIMIT = 50  # of one worker, the last ones: what lies before has begun long ago
+RUNNING_LIMIT = 100  # runs that a worker has at once
 TRIALS_LIMIT = 2_000  # runs that a search looks at
 HOST_LIMIT = 255
 PROGRAM = "train.py"  # where the config names none
@@ -61,10 +63,10 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """The answer to a worker; with an ask, its search is to be done and the beat repeated."""
+    """The answer to a worker."""
 
     commands: Sequence[Command] = ()
-    ask: SearchAsk | None = None
+    needs_search: bool = False  # what `ask` returns is to be searched, and the beat repeated
 
 
 class SweepAgents:
@@ -100,16 +102,21 @@ class SweepAgents:
             )
         )
 
+    def get(self, tx: Tx, actor: Actor, agent_id: str) -> SweepAgent:
+        """Return a worker that the actor drives."""
+        return self._own(tx, actor, agent_id)[0]
+
     def beat(
         self, tx: Tx, actor: Actor, agent_id: str, running: Collection[str],
         found: Values | None = None,
     ) -> Beat:  # fmt: skip
-        """Hear which runs a worker has, and tell it what to do; `found` answers a former ask."""
-        agent = tx.sweep_agents.get(agent_id)
-        sweep = None if agent is None else tx.sweeps.by_seq(agent.sweep_seq)
-        if agent is None or sweep is None:
-            raise NotFound(missing(f"worker {agent_id!r}"))
-        check_drives(actor, sweep)
+        """Hear which runs a worker has, and tell it what to do; `found` is what a search chose."""
+        if len(running) > RUNNING_LIMIT:
+            raise Invalid(
+                f"a worker has at most {RUNNING_LIMIT} runs at once, not {len(running)}",
+                field="runState",
+            )
+        agent, sweep = self._own(tx, actor, agent_id)
         now = self._clock.now()
         sweep = self._heard(tx, sweep, now)
         tx.sweep_agents.heard(agent.seq, now=now, deadline=self._lease_time.now() + SILENT_MS)
@@ -125,8 +132,23 @@ class SweepAgents:
             return self._give(tx, sweep, agent, place)
         return self._next(tx, sweep, agent, actor, found)
 
+    def ask(self, tx: Tx, actor: Actor, agent_id: str) -> SearchAsk:
+        """Return what a search looks at for a worker: thousands of runs, to be only read."""
+        agent, sweep = self._own(tx, actor, agent_id)
+        config = parse_sweep(sweep.config)
+        total = tx.sweep_runs.counts(sweep.seq).total
+        after = max(0, total - TRIALS_LIMIT)
+        runs = tx.sweep_members.of_sweep(sweep.seq, after=after, limit=TRIALS_LIMIT)
+        seen = [(run, view.state) for run in runs if (view := view_of(tx, run)) is not None]
+        return SearchAsk(
+            config=config,
+            number=sweep.cursor,
+            seed=_seed(sweep, agent.id),
+            trials=trials_of(config, seen),
+        )
+
     def runs(self, tx: Tx, agent: SweepAgent) -> list[RunView]:
-        """Return the runs that a worker of a sweep, which the actor sees, was given last."""
+        """Return the last runs that a worker of a sweep, which the actor sees, was given."""
         places = tx.sweep_runs.of_agent(agent.seq, limit=PLACES_LIMIT)
         runs = [
             run
@@ -144,19 +166,29 @@ class SweepAgents:
 
     def give_up(self, tx: Tx) -> list[SweepAgent]:
         """Let the runs of silent workers be given to others; return those workers."""
-        silent = tx.sweep_agents.silent(before=self._lease_time.now(), limit=AGENTS_LIMIT)
-        for agent in silent:
-            sweep = tx.sweeps.hold(agent.sweep_seq)
+        now, gone = self._lease_time.now(), []
+        for agent in tx.sweep_agents.silent(before=now, limit=AGENTS_LIMIT):
+            sweep = tx.sweeps.hold(agent.sweep_seq)  # a beat holds it, too
             assert sweep is not None
-            tx.sweep_agents.give_up(agent.seq)
+            if not tx.sweep_agents.give_up(agent.seq, before=now):
+                continue
+            gone.append(agent)
             for place in tx.sweep_runs.of_agent(agent.seq, limit=PLACES_LIMIT):
                 if place.is_unbegun:
                     self._free(tx, sweep, place)
-        return list(silent)
+        return gone
 
     def extend(self, tx: Tx) -> None:
         """Give every worker a full new term: nobody could have been heard for a while."""
         tx.sweep_agents.extend(deadline=self._lease_time.now() + SILENT_MS)
+
+    def _own(self, tx: Tx, actor: Actor, agent_id: str) -> tuple[SweepAgent, Sweep]:
+        agent = tx.sweep_agents.get(agent_id)
+        sweep = None if agent is None else tx.sweeps.by_seq(agent.sweep_seq)
+        if agent is None or sweep is None:
+            raise NotFound(missing(f"worker {agent_id!r}"))
+        check_drives(actor, sweep)
+        return agent, sweep
 
     def _heard(self, tx: Tx, sweep: Sweep, now: int) -> Sweep:
         held = tx.sweeps.hold(sweep.seq, heard_at=now)
@@ -181,7 +213,7 @@ class SweepAgents:
             if place.run_id in running:
                 if not place.is_heard:
                     tx.sweep_runs.amend(replace(place, is_heard=True))
-                if place.is_stop_asked or sweep.state is SweepState.CANCELED:
+                if _is_to_stop(sweep, place):
                     stops.append(Command(order=Order.STOP, run_id=place.run_id))
             elif place.is_unbegun:
                 if not place.is_heard and again is None and _may_begin(sweep, place):
@@ -208,7 +240,7 @@ class SweepAgents:
                 continue
             if place.agent_seq is None:
                 tx.sweep_runs.amend(replace(place, agent_seq=agent.seq, is_heard=True))
-            else:
+            elif place.agent_seq != agent.seq or _is_to_stop(sweep, place):
                 stops.append(Command(order=Order.STOP, run_id=run))
         return stops
 
@@ -217,8 +249,7 @@ class SweepAgents:
         if not place.is_heard and _may_begin(sweep, place):
             tx.sweep_runs.amend(replace(place, agent_seq=None))
             return
-        is_stopped = place.is_stop_asked or sweep.state is SweepState.CANCELED
-        state = RunState.STOPPED if is_stopped else RunState.FAILED
+        state = RunState.STOPPED if _is_to_stop(sweep, place) else RunState.FAILED
         self._end(tx, sweep, place, state)
 
     def _end(self, tx: Tx, sweep: Sweep, place: SweepRun, state: RunState) -> None:
@@ -248,10 +279,14 @@ class SweepAgents:
             return self._finish(tx, sweep, still=counts.open)
         search = self._found(config)
         if search.needs_trials and found is None:
-            return Beat(ask=self._ask(tx, sweep, config, agent))
+            return Beat(needs_search=True)
         values = found
         if not search.needs_trials:
-            sweep, values = self._suggestion(tx, sweep, config, search)
+            until = sweep.cursor + SKIPS_LIMIT
+            sweep, values = self._suggestion(tx, sweep, config, search, until=until)
+            if sweep.cursor == until:
+                tx.sweeps.amend(sweep)
+                return Beat()  # to go on from there
         if values is None:
             return self._finish(tx, sweep, still=counts.open)
         tx.sweeps.amend(replace(sweep, cursor=sweep.cursor + 1))
@@ -274,19 +309,21 @@ class SweepAgents:
         return Beat(commands=(_run(config, run.id, nested(values)),))
 
     def _suggestion(
-        self, tx: Tx, sweep: Sweep, config: SweepConfig, search: Search
+        self, tx: Tx, sweep: Sweep, config: SweepConfig, search: Search, *, until: int
     ) -> tuple[Sweep, Values | None]:
         """Return an instant search's next values, but those that a run from before had."""
         had: list[Values] = []
         if search.size(config) is not None:
-            had = [values_in(config.space, run.config) for run in _from_before(tx, sweep)]
-        while True:
+            before = tx.sweep_members.from_before(sweep.seq, limit=PRIOR_LIMIT)
+            had = [values_in(config.space, config_of_run) for config_of_run in before]
+        while sweep.cursor < until:
             seed = _seed(sweep, "")
             ask = SearchAsk(config=config, number=sweep.cursor, seed=seed, trials=())
             values = search.suggest(ask)
             if values is None or not any(_covers(one, values) for one in had):
                 return sweep, values
             sweep = replace(sweep, cursor=sweep.cursor + 1)
+        return sweep, None
 
     def _finish(self, tx: Tx, sweep: Sweep, *, still: int) -> Beat:
         """End a sweep that has nothing left to give, once its last run has ended."""
@@ -295,20 +332,6 @@ class SweepAgents:
         now = self._clock.now()
         tx.sweeps.amend(replace(sweep, state=SweepState.FINISHED, updated_at=now))
         return Beat(commands=(Command(order=Order.EXIT),))
-
-    def _ask(
-        self, tx: Tx, sweep: Sweep, config: SweepConfig, agent: SweepAgent
-    ) -> SearchAsk:  # fmt: skip
-        total = tx.sweep_runs.counts(sweep.seq).total
-        after = max(0, total - TRIALS_LIMIT)
-        runs = tx.sweep_members.of_sweep(sweep.seq, after=after, limit=TRIALS_LIMIT)
-        seen = [(run, view.state) for run in runs if (view := view_of(tx, run)) is not None]
-        return SearchAsk(
-            config=config,
-            number=sweep.cursor,
-            seed=_seed(sweep, agent.id),
-            trials=trials_of(config, seen),
-        )
 
     def _found(self, config: SweepConfig) -> Search:
         try:
@@ -321,20 +344,13 @@ def _refusal(config: SweepConfig, error: PermanentError) -> Invalid:
     return Invalid(str(error), field="method", value=config.method)
 
 
+def _is_to_stop(sweep: Sweep, place: SweepRun) -> bool:
+    return place.is_stop_asked or sweep.state is SweepState.CANCELED
+
+
 def _may_begin(sweep: Sweep, place: SweepRun) -> bool:
     """Tell whether a run that nobody heard of may be given to a worker once more."""
     return sweep.state not in OVER and not place.is_stop_asked and place.gives < GIVES_LIMIT
-
-
-def _from_before(tx: Tx, sweep: Sweep) -> list[Run]:
-    """Return the runs whose parameters the sweep did not choose."""
-    counts = tx.sweep_runs.counts(sweep.seq)
-    if counts.total == counts.given:
-        return []
-    places = tx.sweep_runs.of_sweep(sweep.seq, limit=counts.total)
-    others = {place.run_seq for place in places if not place.is_given}
-    runs = tx.sweep_members.of_sweep(sweep.seq, limit=counts.total)
-    return [run for run in runs if run.seq in others]
 
 
 def _covers(had: Values, values: Values) -> bool:

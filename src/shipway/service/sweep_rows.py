@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from shipway.domain.hyperband import Progress
 from shipway.domain.ids import ItemId
@@ -59,8 +59,8 @@ class SweepAgentRows(Protocol):
     def silent(self, *, before: int, limit: int) -> Sequence[SweepAgent]:
         """Return workers that were not heard of until their deadline in lease time."""
 
-    def give_up(self, seq: int) -> None:
-        """Expect a worker no more; a second call changes nothing."""
+    def give_up(self, seq: int, *, before: int) -> bool:
+        """Expect a worker no more; False for one that was heard of meanwhile, or given up."""
 
     def extend(self, *, deadline: int) -> None:
         """Give every worker that has a deadline at least this one."""
@@ -79,7 +79,7 @@ class SweepRunRows(Protocol):
         """Return the places of a sweep in order, after a number."""
 
     def of_agent(self, agent_seq: int, *, limit: int) -> Sequence[SweepRun]:
-        """Return the places that a worker was given, in order."""
+        """Return the last places that a worker was given, in order."""
 
     def free(self, sweep_seq: int) -> SweepRun | None:
         """Return the first place whose worker is gone, and of whose program nobody heard."""
@@ -96,6 +96,9 @@ class SweepMemberRows(Protocol):
 
     def of_sweep(self, sweep_seq: int, *, after: int = 0, limit: int) -> Sequence[Run]:
         """Return the runs of so many places after a number, in order; deleted ones left out."""
+
+    def from_before(self, sweep_seq: int, *, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return the configs of the first runs whose parameters the sweep did not choose."""
 
     def adopt(self, run: Run) -> bool:
         """Make a pending run that of its item; False where another launch took it."""

@@ -37,6 +37,8 @@ PRIOR_LIMIT = 1_000
 LIST_LIMIT = 1_000
 AGENTS_LIMIT = 1_000
 CONFIG_LIMIT = 1 << 20  # characters of a config
+CONTROLLER_LIMIT = 64 << 10  # characters of what a client keeps with a sweep
+ENDLESS = 1 << 31  # runs that nobody waits for, nor can every client count
 
 FindSearch = Callable[[str], Search]  # raises `PermanentError` that lists those installed
 
@@ -64,7 +66,7 @@ class SweepView:
     sweep: Sweep
     config: SweepConfig
     counts: SweepCounts
-    expected: int | None  # runs in all; None where they are endless
+    expected: int | None  # runs in all; None where they are endless, or as good as
 
 
 class Sweeps:
@@ -82,6 +84,11 @@ class Sweeps:
         """Make a sweep or change it; return what in its config nothing will come of."""
         if ask.name is not None:
             check_title(ask.name, field="displayName")
+        if ask.controller is not None and len(ask.controller) > CONTROLLER_LIMIT:
+            raise Invalid(
+                f"controller has {len(ask.controller)} characters, more than {CONTROLLER_LIMIT}",
+                field="controller",
+            )
         sweep = self._insert(tx, actor, ask) if ask.id is None else self._change(tx, actor, ask)
         return sweep, [] if ask.given is None else warnings_of(ask.given)
 
@@ -103,7 +110,7 @@ class Sweeps:
             sweep=sweep,
             config=config,
             counts=tx.sweep_runs.counts(sweep.seq),
-            expected=min(ends, default=None),
+            expected=min((count for count in ends if count < ENDLESS), default=None),
         )
 
     def of_project(
@@ -143,8 +150,13 @@ class Sweeps:
             found += [run for run in page if best is not None and best_of(metric, [run]) == best]
         return best_of(metric, found)
 
+    def agent(self, tx: Tx, sweep: Sweep, agent_id: str) -> SweepAgent | None:
+        """Return a worker of a sweep that the actor sees."""
+        found = tx.sweep_agents.get(agent_id)
+        return found if found is not None and found.sweep_seq == sweep.seq else None
+
     def agents(self, tx: Tx, sweep: Sweep) -> Sequence[SweepAgent]:
-        """Return the workers of a sweep that the actor sees."""
+        """Return the first workers of a sweep that the actor sees."""
         return tx.sweep_agents.of_sweep(sweep.seq, limit=AGENTS_LIMIT)
 
     def set_state(self, tx: Tx, actor: Actor, sweep: Sweep, state: SweepState) -> Sweep:

@@ -51,7 +51,7 @@ seq, id, sweep_seq, host, created_by, created_at, heard_at, deadline
 -- fragment: sweep_run
 sweep_runs.run_seq, runs.id, sweep_runs.sweep_seq, sweep_runs.number, sweep_runs.agent_seq,
 sweep_runs.is_given, sweep_runs.gives, sweep_runs.is_heard, runs.item_id, items.state, runs.state,
-coalesce(runs.stop_requested_at, items.stop_requested_at), sweep_runs.progress
+coalesce(runs.stop_requested_at, items.stop_requested_at), sweep_runs.progress, runs.deleted_at
 
 -- fragment: sweep_runs
 sweep_runs
@@ -502,9 +502,10 @@ SET
 WHERE seq = :seq
 
 -- name: hand_over_run
--- A run goes on under the item that comes after its own.
+-- A run goes on under the item that comes after its own; where another one came, no row.
 UPDATE runs SET item_id = :item_id
-WHERE seq = :seq
+WHERE seq = :seq AND item_id = :before
+RETURNING seq
 
 -- name: silent_runs
 -- Reads the index of those that have to be heard of.
@@ -1466,8 +1467,10 @@ ORDER BY deadline
 LIMIT :limit
 
 -- name: give_up_sweep_agent
--- Until it is heard of again.
-UPDATE sweep_agents SET deadline = NULL WHERE seq = :seq
+-- Until it is heard of again; one that another server heard of meanwhile answers with no row.
+UPDATE sweep_agents SET deadline = NULL
+WHERE seq = :seq AND deadline IS NOT NULL AND deadline < :before
+RETURNING seq
 
 -- name: extend_sweep_agents
 -- After a time in which nobody could have been heard.
@@ -1494,10 +1497,10 @@ ORDER BY sweep_runs.number
 LIMIT :limit
 
 -- name: runs_of_sweep_agent
--- In order; a worker has few.
+-- The last ones first; it may have had thousands.
 SELECT {sweep_run} FROM {sweep_runs}
 WHERE sweep_runs.agent_seq = :agent_seq
-ORDER BY sweep_runs.number
+ORDER BY sweep_runs.number DESC
 LIMIT :limit
 
 -- name: free_sweep_run
@@ -1555,6 +1558,14 @@ WHERE
         WHERE sweep_seq = :sweep_seq AND number > :after AND number <= :until
     )
 ORDER BY seq
+
+-- name: configs_of_runs_from_before
+-- What they report is not read: every run that a grid gives asks for them.
+SELECT runs.config FROM sweep_runs
+INNER JOIN runs ON runs.seq = sweep_runs.run_seq
+WHERE sweep_runs.sweep_seq = :sweep_seq AND sweep_runs.is_given = 0 AND runs.deleted_at IS NULL
+ORDER BY sweep_runs.number
+LIMIT :limit
 
 -- name: adopt_run
 -- A sweep's run is there before its launch; a run that another launch took answers with no row.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from shipway.domain.errors import Exists
 from shipway.domain.hyperband import Progress
@@ -132,9 +133,10 @@ class SweepAgents:
         params = {"before": before, "limit": limit}
         return [to_sweep_agent(row) for row in self._session.all("silent_sweep_agents", params)]
 
-    def give_up(self, seq: int) -> None:
-        """Expect a worker no more; a second call changes nothing."""
-        self._session.run("give_up_sweep_agent", {"seq": seq})
+    def give_up(self, seq: int, *, before: int) -> bool:
+        """Expect a worker no more; False for one that was heard of meanwhile, or given up."""
+        params = {"seq": seq, "before": before}
+        return self._session.one("give_up_sweep_agent", params) is not None
 
     def extend(self, *, deadline: int) -> None:
         """Give every worker that has a deadline at least this one."""
@@ -171,9 +173,10 @@ class SweepRuns:
         return [to_sweep_run(row) for row in self._session.all("runs_of_sweep", params)]
 
     def of_agent(self, agent_seq: int, *, limit: int) -> Sequence[SweepRun]:
-        """Return the places that a worker was given, in order."""
+        """Return the last places that a worker was given, in order."""
         params = {"agent_seq": agent_seq, "limit": limit}
-        return [to_sweep_run(row) for row in self._session.all("runs_of_sweep_agent", params)]
+        rows = self._session.all("runs_of_sweep_agent", params)
+        return [to_sweep_run(row) for row in reversed(rows)]
 
     def free(self, sweep_seq: int) -> SweepRun | None:
         """Return the first place whose worker is gone, and of whose program nobody heard."""
@@ -207,6 +210,12 @@ class SweepMembers:
         """Return the runs of so many places after a number, in order; deleted ones left out."""
         params = {"sweep_seq": sweep_seq, "after": after, "until": after + limit}
         return [to_run(row) for row in self._session.all("full_runs_of_sweep", params)]
+
+    def from_before(self, sweep_seq: int, *, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Return the configs of the first runs whose parameters the sweep did not choose."""
+        params = {"sweep_seq": sweep_seq, "limit": limit}
+        rows = self._session.all("configs_of_runs_from_before", params)
+        return [json.loads(config) for (config,) in rows]
 
     def adopt(self, run: Run) -> bool:
         """Make a pending run that of its item; False where another launch took it."""
@@ -286,11 +295,12 @@ def to_sweep_run(row: Row) -> SweepRun:
         run_state=None if row[10] is None else RunState(row[10]),
         is_stop_asked=row[11] is not None,
         progress=Progress.from_json(json.loads(row[12])),
+        is_deleted=row[13] is not None,
     )
 
 
 def _changeable(sweep: Sweep) -> dict[str, object]:
-    check_text(name=sweep.name, description=sweep.description)
+    check_text(name=sweep.name, description=sweep.description, controller=sweep.controller)
     return {
         "name": sweep.name,
         "description": sweep.description,

@@ -9,7 +9,7 @@ from shipway.domain.names import fold
 from shipway.domain.run import Run
 from shipway.store.items import NEWEST
 from shipway.store.rows import check_text, to_json, to_run
-from shipway.store.session import Session
+from shipway.store.session import Session, Taken
 
 
 class TrackedRuns:
@@ -35,9 +35,11 @@ class TrackedRuns:
         }
         self._session.run("amend_run", params)
 
-    def hand_over(self, seq: int, item_id: ItemId) -> None:
-        """Let a run be another item's from now on."""
-        self._session.run("hand_over_run", {"seq": seq, "item_id": item_id})
+    def hand_over(self, run: Run, item_id: ItemId) -> None:
+        """Let a run be another item's from now on; `Exists` where it is one's already."""
+        params = {"seq": run.seq, "before": run.item_id, "item_id": item_id}
+        if self._session.one("hand_over_run", params) is None:
+            raise Taken(f"run {run.id!r} is another item's by now")
 
     def silent(self, *, before: int, limit: int) -> Sequence[Run]:
         """Return runs that were not heard of until their deadline in lease time."""

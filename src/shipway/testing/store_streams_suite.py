@@ -71,7 +71,7 @@ class TrackedRunSuite:
         assert isinstance(taken, Exists)
 
         def hand_over(tx: Tx) -> Item:
-            tx.tracked.hand_over(run.seq, second.id)
+            tx.tracked.hand_over(run, second.id)
             return tx.items.insert(second)
 
         stored = write(store, hand_over)
@@ -79,6 +79,11 @@ class TrackedRunSuite:
             assert tx.runs.get(ENTITY, PROJECT, run.id) == replace(run, item_id=second.id)
             assert tx.items.by_run(ENTITY, PROJECT, run.id) == stored
             assert tx.items.get(first.id) is not None
+        third = an_item(queue, 3, run_id=first.run_id)
+        late = store.write(lambda tx: tx.tracked.hand_over(run, third.id)).exception(30)
+        assert isinstance(late, Exists), "another server gave it a new item meanwhile"
+        with store.read() as tx:
+            assert tx.items.by_run(ENTITY, PROJECT, run.id) == stored
 
     def test_the_silent_are_those_past_their_deadline(self, store: Store) -> None:
         run = write(store, lambda tx: tx.runs.insert(a_tracked_run()))

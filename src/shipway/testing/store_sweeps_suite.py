@@ -117,7 +117,9 @@ class SweepSuite:
         write(store, lambda tx: tx.sweep_agents.extend(deadline=180))
         assert silent(150) == []
         assert silent(201) == ["worker1", "worker2"]
-        write(store, lambda tx: tx.sweep_agents.give_up(one.seq))
+        assert not write(store, lambda tx: tx.sweep_agents.give_up(one.seq, before=180)), "heard of"
+        assert write(store, lambda tx: tx.sweep_agents.give_up(one.seq, before=181))
+        assert not write(store, lambda tx: tx.sweep_agents.give_up(one.seq, before=999)), "once"
         write(store, lambda tx: tx.sweep_agents.extend(deadline=500))
         assert silent(1_000) == ["worker2"], "one that was given up is not expected"
         write(store, lambda tx: tx.sweep_agents.heard(one.seq, now=7, deadline=600))
@@ -143,8 +145,9 @@ class SweepSuite:
             assert place.is_unbegun
             assert [each.number for each in tx.sweep_runs.of_sweep(one.seq, limit=9)] == [1, 2]
             assert tx.sweep_runs.of_sweep(one.seq, after=1, limit=9) == [place]
-            (first,) = tx.sweep_runs.of_agent(agent.seq, limit=1)
-            assert first.number == 1
+            assert [one.number for one in tx.sweep_runs.of_agent(agent.seq, limit=9)] == [1, 2]
+            (last,) = tx.sweep_runs.of_agent(agent.seq, limit=1)
+            assert last.number == 2
             (only,) = tx.sweep_runs.of_sweep(two.seq, limit=9)
             assert (only.run_seq, only.number, only.gives) == (other.seq, 1, 0)
             assert [run.id for run in tx.sweep_members.of_sweep(one.seq, limit=9)] == [
@@ -169,6 +172,9 @@ class SweepSuite:
                 tx.sweep_runs.amend(replace(place, agent_seq=None, gives=2, is_heard=True))
             tx.tracked.amend(replace(runs[0], state=RunState.RUNNING))
             tx.tracked.amend(replace(runs[1], deleted_at=5))
+            deleted = tx.sweep_runs.get(runs[1].seq)
+            assert deleted is not None
+            assert (deleted.is_deleted, deleted.is_open, deleted.is_unbegun) == (True, False, False)
             free = tx.sweep_runs.free(sweep.seq)
             assert free is not None
             assert (free.run_seq, free.gives, free.is_heard) == (runs[2].seq, 2, True)
@@ -179,6 +185,21 @@ class SweepSuite:
             assert (ended.is_open, ended.is_stop_asked) == (False, True)
             assert tx.sweep_runs.counts(sweep.seq).open == 1
             assert tx.sweep_runs.counts(sweep.seq + 1) == SweepCounts(total=0, given=0, open=0)
+
+        write(store, work)
+
+    def test_the_configs_of_runs_from_before_are_found(self, store: Store) -> None:
+        sweep = stored(store)
+
+        def work(tx: Tx) -> None:
+            given(tx, sweep, 1, None)
+            for number in (2, 3, 4):
+                run = tx.runs.insert(a_run(number, item_id=None, config={"x": number}))
+                tx.sweep_runs.add(sweep.seq, run.seq, agent_seq=None, is_given=False)
+                if number == 3:
+                    tx.tracked.amend(replace(run, deleted_at=5))
+            assert tx.sweep_members.from_before(sweep.seq, limit=9) == [{"x": 2}, {"x": 4}]
+            assert tx.sweep_members.from_before(sweep.seq, limit=1) == [{"x": 2}]
 
         write(store, work)
 

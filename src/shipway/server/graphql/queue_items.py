@@ -66,6 +66,5 @@ RESOLVERS: Resolvers = {
         "createdAt": lambda item, _: time_of(item.created_at),
         "priority": lambda item, _: int(item.priority),
         "error": lambda item, _: translate.error_of(item),
-        "warnings": lambda _item, _: [],
     },
 }

@@ -37,12 +37,12 @@ async def heartbeat(_: Any, info: Info, *, input: dict[str, Any]) -> dict[str, A
     actor, agents, agent_id = call.actor, call.edge.service.sweep_agents, input["id"]
     running = words.running_of(input.get("runState"))
     beat: Beat = await call.edge.write(lambda tx: agents.beat(tx, actor, agent_id, running))
-    ask = beat.ask
-    if ask is not None:  # a search that takes its time
+    if beat.needs_search:  # it takes its time
+        ask = await call.edge.read(lambda tx: agents.ask(tx, actor, agent_id))
         found = await call.edge.run(lambda: agents.search(ask))
         beat = await call.edge.write(lambda tx: agents.beat(tx, actor, agent_id, running, found))
     return {
-        "agent": await call.edge.read(lambda tx: tx.sweep_agents.get(agent_id)),
+        "agent": await call.edge.read(lambda tx: agents.get(tx, actor, agent_id)),
         "commands": words.commands_of(beat.commands),
         "clientMutationId": input.get("clientMutationId"),
     }
@@ -55,18 +55,22 @@ async def agent_of(
     agentName: str,  # noqa: N803 - the schema's name
 ) -> SweepAgent | None:
     """Return a worker of a sweep, or null."""
-    found = await _agents(view, info)
-    return next((agent for agent in found if agent.id == agentName), None)
+    call = info.context
+    sweeps = call.edge.service.sweeps
+    return await call.edge.read(lambda tx: sweeps.agent(tx, view.sweep, agentName))
 
 
 async def agents_of(view: SweepView, info: Info, **_more: Any) -> dict[str, Any]:
     """Return the workers of a sweep; all of them are one page."""
-    edges = [{"node": agent, "cursor": agent.id} for agent in await _agents(view, info)]
+    call = info.context
+    sweeps = call.edge.service.sweeps
+    agents = await call.edge.read(lambda tx: sweeps.agents(tx, view.sweep))
+    edges = [{"node": agent, "cursor": agent.id} for agent in agents]
     return {"edges": edges, "pageInfo": page_info(edges, is_more=False)}
 
 
 async def runs_of(agent: SweepAgent, info: Info, **_more: Any) -> dict[str, Any]:
-    """Return the runs that a worker was given last; all of them are one page."""
+    """Return the last runs that a worker was given; they are one page."""
     call = info.context
     agents = call.edge.service.sweep_agents
     views: list[RunView] = await call.edge.read(lambda tx: agents.runs(tx, agent))
@@ -79,14 +83,8 @@ async def runs_of(agent: SweepAgent, info: Info, **_more: Any) -> dict[str, Any]
 
 
 async def run_count(agent: SweepAgent, info: Info) -> int:
-    """Return how many runs a worker was given last."""
+    """Return how many of a worker's runs there are to be seen."""
     return len((await runs_of(agent, info))["edges"])
-
-
-async def _agents(view: SweepView, info: Info) -> list[SweepAgent]:
-    call = info.context
-    sweeps = call.edge.service.sweeps
-    return list(await call.edge.read(lambda tx: sweeps.agents(tx, view.sweep)))
 
 
 RESOLVERS: Resolvers = {

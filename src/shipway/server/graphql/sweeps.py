@@ -112,10 +112,10 @@ async def runs(
     size = PAGE_LIMIT if first is None else min(max(first, 0), PAGE_LIMIT)
     start = int(after) if after and after.isascii() and after.isdigit() else 0
     found = await call.edge.read(lambda tx: sweeps.runs(tx, view.sweep, after=start, limit=size))
-    edges = [{"node": run, "cursor": str(start + size)} for run in found]
+    end = str(start + size)  # of a page on which every run was deleted, too
     return {
-        "edges": edges,
-        "pageInfo": page_info(edges, is_more=start + size < view.counts.total),
+        "edges": [{"node": run, "cursor": end} for run in found],
+        "pageInfo": {"endCursor": end, "hasNextPage": start + size < view.counts.total},
         "totalCount": view.counts.total,
     }
 

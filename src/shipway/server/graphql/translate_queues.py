@@ -12,6 +12,7 @@ from shipway.domain.item import Item, State
 from shipway.domain.json_value import plain_mapping
 from shipway.domain.queue import ANY_RESOURCE, Queue
 from shipway.domain.run import state_of
+from shipway.domain.template import read_variables
 from shipway.server.graphql import ids
 
 QUEUE = "RunQueue"
@@ -98,6 +99,7 @@ def read_config_id(node: str) -> ResourceConfig | int:
     if isinstance(value, list) and len(value) == 3:
         resource, config, variables = value
         if isinstance(resource, str) and isinstance(config, dict) and isinstance(variables, dict):
+            read_variables(variables)
             return ResourceConfig(
                 resource=resource,
                 config=plain_mapping(config, "config"),

@@ -50,8 +50,9 @@ class Scheduler:
     def _draft(self, sweep: Sweep, spec: Mapping[str, Any]) -> Draft:
         said: dict[str, Any] = {key: value for key, value in spec.items() if value}
         said.pop("uri", None)
-        overrides = dict(said.get("overrides") or {})
-        overrides["args"] = [word for text in overrides.get("args", ()) for word in _words(text)]
+        overrides = said.get("overrides", {})
+        if isinstance(overrides, Mapping):  # what else it is, is refused as in any launch
+            overrides = {**overrides, "args": _args(overrides.get("args"))}
         made = draft(
             config={**said, "overrides": overrides, "queue_entity": sweep.entity},
             uri=None if self.code is None else SCHEDULER_URI,
@@ -71,13 +72,12 @@ def scheduler_of(asked: Mapping[str, Any], user_agent: str) -> Scheduler | None:
         if not isinstance(said.get(key), str):
             raise Invalid(f"launchScheduler.{key} must be text", field=f"launchScheduler.{key}")
     spec = _object("launchScheduler.run_spec", said["run_spec"])
-    variables = asked.get("templateVariableValues") or "null"
+    docker, variables = spec.get("docker"), asked.get("templateVariableValues") or "null"
+    has_image = isinstance(docker, Mapping) and docker.get("docker_image")
     return Scheduler(
         said=said,
         variables={} if variables == "null" else _object("templateVariableValues", variables),
-        code=None
-        if spec.get("job") or spec.get("docker", {}).get("docker_image")
-        else code_of(user_agent),
+        code=None if spec.get("job") or has_image else code_of(user_agent),
     )
 
 
@@ -94,6 +94,12 @@ def code_of(user_agent: str) -> Code:
 
 def _with_source(made: Draft, code: Code) -> Draft:
     return Draft.from_json({**made.to_json(), "source": dict(code.source)})
+
+
+def _args(given: object) -> list[str]:
+    if not isinstance(given, list | None):
+        raise Invalid("overrides.args must be a list of text", field="overrides.args", value=given)
+    return [word for text in given or () for word in _words(text)]
 
 
 def _words(text: object) -> Sequence[str]:
