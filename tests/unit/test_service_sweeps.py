@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shipway.domain.actor import Role
+from shipway.domain.actor import Actor, Role
 from shipway.domain.errors import (
     Conflict,
     Exists,
@@ -17,11 +17,13 @@ from shipway.domain.errors import (
     NotFound,
     Unauthenticated,
 )
+from shipway.domain.ids import AgentId, KeyId, UserName
 from shipway.domain.item import Event
 from shipway.domain.launch_spec import Draft
 from shipway.domain.run import RunState
 from shipway.domain.sweep import SweepState
 from shipway.service.keys import job_key
+from shipway.service.leases import LeaseAsk
 from shipway.service.sweep_agents import (
     SILENT_MS,
     SKIPS_LIMIT,
@@ -332,3 +334,26 @@ def test_another_programs_key_acts_for_nobody(world: World) -> None:
     text = job_key(item_id, 1, token)
     actor = world.do(lambda tx: world.service.keys.authenticate(tx, text))
     assert actor.role is Role.JOB
+
+
+@pytest.mark.parametrize(
+    ("holder", "role"),
+    [(Role.MEMBER, Role.JOB), (Role.AGENT, Role.MEMBER), (Role.ADMIN, Role.MEMBER)],
+)
+def test_nobody_comes_by_anothers_rights_with_an_agent(
+    world: World, holder: Role, role: Role
+) -> None:
+    sweep = a_sweep(world)
+    made = Draft.from_json({"source": SOURCE, "project": "demo"})
+    launches, keys = world.service.sweep_launches, world.service.keys
+    world.do(lambda tx: launches.launch(tx, world.ann, sweep, lambda *_: (made, "{}")))
+    world.do(lambda tx: keys.create_user(tx, world.root, name="carl", role=holder, entity="ann"))
+    carl = Actor(user=UserName("carl"), role=holder, entity="ann", key_id=KeyId("kcarl"))
+    world.register("theirs", carl, run_as="shared")
+    (grant,) = world.do(
+        lambda tx: (
+            world.service.leases.lease(tx, carl, LeaseAsk(agent=AgentId("theirs"), limit=1)).leases
+        )
+    )
+    text = job_key(grant.item.id, 1, grant.token)
+    assert world.do(lambda tx: keys.authenticate(tx, text)).role is role

@@ -42,6 +42,7 @@ EMBEDDED = "embedded"  # the label of an embedded home's own key
 
 _JOB = "j"  # the first letter of a job key's id; no other key id begins with it
 _REFUSED = "the key is not valid: it is unknown, revoked, or its user is disabled"
+_TRUSTED = frozenset({Role.ADMIN, Role.AGENT})  # their agents see through everybody's items
 _ORDER = (Role.VIEWER, Role.AGENT, Role.MEMBER, Role.ADMIN)
 
 
@@ -258,11 +259,20 @@ class Keys:
         )
 
     def _role_of(self, tx: Tx, item: Item) -> Role:
-        """Return what a program may do: a sweep's scheduler launches for its submitter."""
+        """Return what a program may do: a sweep's scheduler launches for its submitter.
+
+        It gets that right from an agent of the submitter's own, or of somebody who may see through
+        everybody's: no other member comes by it with an agent of theirs.
+        """
         if tx.sweeps.by_scheduler(item.id) is None:
             return Role.JOB
-        owner = next((user for user in tx.actors.users() if user.name == item.submitted_by), None)
-        if owner is None or owner.is_disabled:
+        users = {user.name: user for user in tx.actors.users()}
+        owner = users.get(item.submitted_by)
+        agent = None if item.lease_agent is None else tx.agents.get(item.lease_agent)
+        if owner is None or owner.is_disabled or agent is None:
+            return Role.JOB
+        holder = users.get(agent.user)
+        if agent.user != owner.name and (holder is None or holder.role not in _TRUSTED):
             return Role.JOB
         return min(owner.role, Role.MEMBER, key=_ORDER.index)
 
