@@ -12,7 +12,7 @@ import pytest
 from shipway.client import Client
 from shipway.client.runs import Runs
 from tests.support.server_process import ServerProcess, server_process
-from tests.support.wandb_client import VERSIONS, WandbClient, client_python
+from tests.support.wandb_client import VERSION, VERSIONS, WandbClient, client_python
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -73,6 +73,9 @@ def test_a_run_made_offline_is_synced(server: ServerProcess, ann: WandbClient) -
         assert "kept.txt" in {file["path"] for file in runs.files(entity, "sync", name)}
 
 
+@pytest.mark.parametrize(
+    "ann", [VERSION, pytest.param(VERSIONS[-1], marks=pytest.mark.long)], indirect=True
+)
 def test_twenty_runs_of_ten_thousand_steps_miss_none(
     server: ServerProcess, ann: WandbClient
 ) -> None:
