@@ -103,7 +103,7 @@ def test_wandb_s_agent_sees_jobs_through(shipway: Embedded, version: str) -> Non
         capsule = launch_add(
             uri=str(client.folder / "code-train"), entry_point=["train.py"], queue_name="local"
         )
-        until(lambda: began(stops), within_s=90, what="it runs")
+        until(lambda: began(stops), within_s=180, what="it runs")
         listed = agents(shipway)
         stops.cancel()
         ends = {item.id: item.wait_until_finished(timeout=200) for item in (good, fails, stops)}
@@ -178,13 +178,13 @@ def check_deaths(shipway: Embedded, client: WandbClient) -> None:
     goes_on, dies = launch("waits", "8", queue="fragile"), launch("waits", "600", queue="fragile")
     serve = ("-e", "admin", "-q", "fragile", "-j", "3")
     with launch_agent(client, *serve, name="one") as agent:
-        until(lambda: began(goes_on) and began(dies), within_s=90, what="both run")
+        until(lambda: began(goes_on) and began(dies), within_s=180, what="both run")
         agent.kill()
         for pid in agent.started(dies.run_id):
             os.kill(pid, signal.SIGKILL)
         assert goes_on.wait_until_finished(timeout=100).state == "finished", agent.said()
-        until(lambda: dies.state == "pending", within_s=90, what="it waits again")
-        until(lambda: unacked.state == "pending", within_s=90, what="it waits again")
+        until(lambda: dies.state == "pending", within_s=180, what="it waits again")
+        until(lambda: unacked.state == "pending", within_s=180, what="it waits again")
     with launch_agent(client, *serve, name="two") as agent:
         ends = [item.wait_until_finished(timeout=100) for item in (unacked, dies)]
         assert [end.state for end in ends] == ["finished", "finished"], agent.said()
