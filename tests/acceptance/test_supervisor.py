@@ -130,7 +130,7 @@ def test_renewed_lease_goes_on_and_a_lost_one_ends(stage: Stage) -> None:
     words = stage.runner._held[handle].words()
     assert words is not None
     stage.until(lambda: words[0] == 4)  # Seat.FROZEN
-    assert {state_of(pid) for pid in stage.survivors()} == {"T"}
+    stage.until(lambda: {state_of(pid) for pid in stage.survivors()} == {"T"})
     stage.runner.renew({handle: boot_ms() + 1_500})
     stage.until(lambda: words[0] == 3)  # Seat.RUNNING: said just before the tree is let go on
     stage.until(lambda: "T" not in {state_of(pid) for pid in stage.survivors()})
