@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from shipway.domain.attempt import Ending, Phase
+from shipway.plugins.container_policy import ContainerPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """A file or folder of this machine that a container sees."""
+
+    source: Path
+    target: str  # an absolute path inside
+    is_writable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What runs inside a container, where it is not a program of this machine."""
+
+    image: str  # as the engine is told: by id or digest where it is known
+    entry_point: tuple[str, ...] = ()  # empty: the image's own
+    args: tuple[str, ...] = ()  # empty, and no entry point: the image's own command
+    workdir: str | None = None  # None: the image's own
+    binds: tuple[Bind, ...] = ()  # of shipway's own: records, files, config, code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +38,7 @@ class RunRequest:
     item: str
     attempt: int
     token: str  # the lease's, so that a supervisor can renew it
-    argv: tuple[str, ...]  # argv[0] is an absolute path
+    argv: tuple[str, ...]  # argv[0] is an absolute path; empty for a container
     env: Mapping[str, str]  # the whole environment
     cwd: Path
     folder: Path  # the attempt's own folder: spool, tmp, records
@@ -26,6 +47,7 @@ class RunRequest:
     run_limit_s: float | None
     log_cap: int
     args: Mapping[str, Any]  # resource_args of this resource
+    container: Container | None = None  # for a runner that `runs_images`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +75,7 @@ class RunnerContext:
     key_file: Path
     notify: Callable[[RunStatus], None]  # called from any thread when a program's phase changes
     given: frozenset[str] = frozenset()  # handles that it gave to the agent before this one
+    policy: ContainerPolicy = field(default_factory=ContainerPolicy)
 
 
 class Runner(Protocol):
@@ -60,6 +83,7 @@ class Runner(Protocol):
 
     resource: ClassVar[str]
     outlives_agent: ClassVar[bool]  # its work goes on by itself and is found again by handle
+    runs_images: ClassVar[bool]  # it is given a `Container`, and its builders make images
 
     def open(self, context: RunnerContext) -> list[RunStatus]:
         """Begin, or find again what ran before; return all attempts known. Once per runner.

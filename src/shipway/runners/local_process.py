@@ -53,6 +53,7 @@ class LocalProcessRunner:
 
     resource: ClassVar[str] = "local-process"
     outlives_agent: ClassVar[bool] = False
+    runs_images: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._lock = threading.Condition()

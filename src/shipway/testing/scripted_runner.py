@@ -41,6 +41,7 @@ class ScriptedRunner:
 
     resource: ClassVar[str] = "local-process"
     outlives_agent: ClassVar[bool] = False
+    runs_images: ClassVar[bool] = False
 
     def __init__(
         self,

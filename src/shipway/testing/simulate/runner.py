@@ -22,6 +22,7 @@ class SimulatedRunner:
 
     resource: ClassVar[str] = "local-process"
     outlives_agent: ClassVar[bool] = False
+    runs_images: ClassVar[bool] = False
 
     def __init__(self, node: Node, supervisor: Supervisor) -> None:
         self._node = node
