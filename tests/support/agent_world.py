@@ -30,6 +30,7 @@ from shipway.agent.transport import ServerBlobs
 from shipway.agent.work import Work
 from shipway.agent.workdir import Folders
 from shipway.domain.errors import Code, LeaseLost, ShipwayError, WrongOffset
+from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.runner import RunnerContext
 from shipway.plugins.source import FetchRequest, SourcePolicy, Tree
 from shipway.testing.scripted_runner import Machine, ScriptedRunner
@@ -345,6 +346,8 @@ class World:
             find=lambda _: self.source,
             cache=self.home / "sources",
             policy=SourcePolicy(),
+            containers=ContainerPolicy(),
+            env={},
             blobs=ServerBlobs(self.server),
             folders=folders,
             shipper=shipper,

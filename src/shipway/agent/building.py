@@ -30,6 +30,7 @@ from shipway.agent.transport import Transport
 from shipway.agent.workdir import USES, Folders
 from shipway.domain.item import Stage
 from shipway.plugins.builder import Builder, BuildRequest, Environment
+from shipway.plugins.runner import Container
 from shipway.plugins.source import Tree
 
 RECIPES = 256  # environments that are remembered
@@ -44,6 +45,7 @@ class Prepared:
     env: Mapping[str, str]
     cwd: Path
     folder: Path
+    container: Container | None = None  # of an attempt that runs in one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

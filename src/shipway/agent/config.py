@@ -15,6 +15,7 @@ from shipway.agent.state import UNLIMITED
 from shipway.domain.agent import RunAs
 from shipway.domain.errors import Invalid
 from shipway.domain.names import DEFAULT_QUEUE, QUEUE_NAME_LIMIT, check_name
+from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.source import SourcePolicy
 
 _WANDB_ONLY = frozenset(
@@ -42,12 +43,19 @@ class Config:
     keep_failed: int = 20  # of those, the newest
     environments_gb: float = 20.0
     sources_gb: float = 10.0
+    container: ContainerPolicy = field(default_factory=ContainerPolicy)
     wandb: Mapping[str, Any] = field(default_factory=dict)  # their keys that change nothing here
 
     @property
     def policy(self) -> SourcePolicy:
         """What sources may be fetched."""
         return SourcePolicy(git_hosts=self.git_hosts, git_protocols=self.git_protocols)
+
+    @property
+    def repository(self) -> str | None:
+        """Where images are pushed to that are built here: wandb's `builder.destination`."""
+        found = (self.wandb.get("builder") or {}).get("destination")
+        return str(found) if found else None
 
     @property
     def bounds(self) -> Bounds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from shipway.agent.events import Event, Fetched
@@ -15,11 +15,14 @@ from shipway.agent.pool import Pool
 from shipway.agent.shipping import Shipper
 from shipway.agent.workdir import Folders
 from shipway.domain.item import Stage
+from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.errors import PermanentError
 from shipway.plugins.source import BlobReader, FetchRequest, Source, SourcePolicy, Tree
 
 TREES = 256  # sources that are remembered
 FRESH_MS = 30_000  # a remembered one is looked over by its plugin again after so long
+
+OPTIONS = ("submodules", "lfs", "pull", "platform")  # of a resource's arguments: sources' own
 
 FindSource = Callable[[str], Source]
 Want = tuple[str, str]
@@ -34,6 +37,8 @@ class Fetcher:
         find: FindSource,
         cache: Path,
         policy: SourcePolicy,
+        containers: ContainerPolicy,
+        env: Mapping[str, str],
         blobs: BlobReader,
         folders: Folders,
         shipper: Shipper,
@@ -44,6 +49,8 @@ class Fetcher:
         self._find = find
         self._cache = cache
         self._policy = policy
+        self._containers = containers
+        self._env = env
         self._blobs = blobs
         self._folders = folders
         self._shipper = shipper
@@ -118,13 +125,15 @@ class Fetcher:
         except PermanentError:
             printing.print(f"this agent fetches no sources of kind {kind!r}")
             raise
-        options = {name: lease.args[name] for name in ("submodules", "lfs") if name in lease.args}
+        options = {name: lease.args[name] for name in OPTIONS if name in lease.args}
         request = FetchRequest(
             source=source,
             options=options,
             cache=self._cache / kind,
             blobs=self._blobs,
             policy=self._policy,
+            containers=self._containers,
+            env=self._env,
             print=printing.print,
         )
         try:
@@ -138,5 +147,5 @@ def _want(lease: Lease) -> Want:
     args = lease.args
     return (
         json.dumps(lease.spec.get("source")),  # the spec is canonical
-        f"{args.get('submodules')} {args.get('lfs')}",
+        " ".join(str(args.get(name)) for name in OPTIONS),
     )

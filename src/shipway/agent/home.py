@@ -6,9 +6,11 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from shipway.agent.container_env import SITE, START
 from shipway.domain.errors import Conflict
 from shipway.domain.ids import AgentId, Random, new_agent_id
 
@@ -90,19 +92,24 @@ class Home:
     def lay_runside(self, source: Path) -> Path:
         """Copy the run-side package to where programs find nothing but it."""
         folder = self.path / "runside"
-        package = folder / "shipway"
-        package.mkdir(parents=True, exist_ok=True)
-        wanted = {path.name: path.read_bytes() for path in sorted(source.glob("*.py"))}
-        for name, data in wanted.items():
-            target = package / name
-            if not target.exists() or target.read_bytes() != data:
-                fresh = target.with_suffix(".new")
-                fresh.write_bytes(data)
-                fresh.rename(target)
-        for path in package.glob("*.py"):
-            if path.name not in wanted:
-                path.unlink()
+        package = {path.name: path.read_bytes() for path in sorted(source.glob("*.py"))}
+        _lay(folder / "shipway", package)
+        _lay(self.path / START, {"sitecustomize.py": SITE.encode()})
         return folder
+
+
+def _lay(folder: Path, wanted: Mapping[str, bytes]) -> None:
+    """Have exactly these modules in a folder; what is there already is left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in wanted.items():
+        target = folder / name
+        if not target.exists() or target.read_bytes() != data:
+            fresh = target.with_suffix(".new")
+            fresh.write_bytes(data)
+            fresh.rename(target)
+    for path in folder.glob("*.py"):
+        if path.name not in wanted:
+            path.unlink()
 
 
 def boot_ms() -> int:

@@ -24,6 +24,7 @@ from shipway import __version__
 from shipway.agent.building import Preparer
 from shipway.agent.cleaning import Cleaner
 from shipway.agent.config import Config
+from shipway.agent.containing import ContainerPreparer
 from shipway.agent.courier import Reply
 from shipway.agent.environment import surroundings
 from shipway.agent.events import Event
@@ -50,10 +51,12 @@ from shipway.domain.item import Event as ItemEvent
 from shipway.plugins.builder import Builder
 from shipway.plugins.errors import PermanentError
 from shipway.plugins.find import find, installed
+from shipway.plugins.image_builder import ImageBuilder
 from shipway.plugins.runner import Runner, RunnerContext
 
 log = logging.getLogger(__name__)
 
+IMAGE_BUILDER = "container"
 THREADS = 8  # that fetch and build
 SHIPPING_THREADS = 4
 SYNC_PAUSE_S = 0.02  # marks in the journal that come meanwhile share one sync
@@ -92,7 +95,7 @@ def run_agent(options: AgentOptions) -> int:
 
 def _run(options: AgentOptions, home: Home, inbox: Inbox, transport: Transport) -> int:
     agent, process = home.agent_id(random.SystemRandom()), secrets.token_hex(8)
-    runners = find_runners(options.config)
+    runners, lacks = find_runners(options.config, home, options.env)
     work = make_work(options, home, inbox, transport, runners)
     journal = Journal(home.journal, boot_id=boot_id(), later=_after_a_pause(Pool("journal", 1)))
     kept = journal.open()
@@ -108,6 +111,8 @@ def _run(options: AgentOptions, home: Home, inbox: Inbox, transport: Transport) 
             given=frozenset(
                 one.handle for one in kept if one.handle and one.lease.resource == name
             ),
+            env=options.env,
+            policy=options.config.container,
         )
         for name in runners
     }
@@ -119,7 +124,9 @@ def _run(options: AgentOptions, home: Home, inbox: Inbox, transport: Transport) 
     log.info("agent begins", extra={"agent": agent, "found": len(state.attempts)})
     link = Link(
         transport=transport,
-        registration=registration(agent, options.config, tuple(runners), process=process),
+        registration=registration(
+            agent, options.config, tuple(runners), process=process, lacks=lacks
+        ),
         emit=inbox.put,
         boot_ms=boot_ms,
         now=now_ms,
@@ -188,6 +195,8 @@ def make_work(
         find=cache(lambda kind: find("shipway.sources", kind)()),
         cache=home.sources,
         policy=config.policy,
+        containers=config.container,
+        env=options.env,
         blobs=ServerBlobs(transport.blobs),
         folders=folders,
         shipper=shipper,
@@ -211,9 +220,45 @@ def make_work(
         runners=runners,
         fetcher=fetcher,
         preparer=preparer,
+        containers=_containers(
+            options,
+            home,
+            emit=inbox.put,
+            runside=runside,
+            folders=folders,
+            shipper=shipper,
+            pool=pool,
+        ),
         folders=folders,
         shipper=shipper,
         emit=inbox.put,
+        boot_ms=boot_ms,
+    )
+
+
+def _containers(
+    options: AgentOptions,
+    home: Home,
+    *,
+    emit: Callable[[Event], None],
+    runside: Path,
+    folders: Folders,
+    shipper: Shipper,
+    pool: Pool,
+) -> ContainerPreparer:
+    config = options.config
+    return ContainerPreparer(
+        builder=cache(_make_image_builder),
+        cache=home.path / "images",
+        runside=runside,
+        base_url=options.base_url,
+        policy=config.container,
+        repository=config.repository,
+        env=options.env,
+        folders=folders,
+        shipper=shipper,
+        pool=pool,
+        emit=emit,
         boot_ms=boot_ms,
     )
 
@@ -236,16 +281,42 @@ def _make_builder() -> Builder:
     return builder
 
 
-def find_runners(config: Config) -> dict[str, Runner]:
-    """Load the runners that the agent's policy allows, by resource."""
+def _make_image_builder() -> ImageBuilder:
+    builder: ImageBuilder = find("shipway.builders", IMAGE_BUILDER)()
+    return builder
+
+
+def find_runners(
+    config: Config, home: Home, env: Mapping[str, str]
+) -> tuple[dict[str, Runner], dict[str, str]]:
+    """Load the runners that the agent's policy allows, by resource; and say which cannot run here.
+
+    One that cannot is loaded all the same where it has something to see to its end.
+    """
     names = config.resources or tuple(installed("shipway.runners"))
     if not names:
         raise PermanentError("no runner is installed: install shipway again")
-    return {name: find("shipway.runners", name)() for name in names}
+    found: dict[str, Runner] = {}
+    lacks: dict[str, str] = {}
+    for name in names:
+        kind = find("shipway.runners", name)
+        missing = kind.lacks(config.container, env)
+        if missing and name in config.resources:
+            raise PermanentError(f"resource {name} cannot run here: {missing}")
+        if missing:
+            lacks[name] = missing
+        if not missing or home.runner(name).exists():
+            found[name] = kind()
+    return found, lacks
 
 
 def registration(
-    agent: str, config: Config, resources: tuple[str, ...], *, process: str
+    agent: str,
+    config: Config,
+    resources: tuple[str, ...],
+    *,
+    process: str,
+    lacks: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return what the server is told of this agent."""
     return {
@@ -254,13 +325,14 @@ def registration(
         "version": __version__,
         "queues": list(config.queues),
         "entity": config.entity,
-        "resources": list(resources),
+        "resources": [name for name in resources if name not in lacks],
         "run_as": config.run_as.value,
         "slots": config.max_jobs,
         "facts": {
             "python": platform.python_version(),
             "platform": platform.platform(),
             "process": process,
+            "lacks": dict(lacks),
         },
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from shipway.agent.building import Preparer
+from shipway.agent.containing import ContainerPreparer
 from shipway.agent.effects import Deadlines, Drain, Forget, Start, Stop
 from shipway.agent.events import Ended, Event, Fetched, Started
 from shipway.agent.faults import fault
@@ -33,6 +34,7 @@ class Work:
         runners: Mapping[str, Runner],
         fetcher: Fetcher,
         preparer: Preparer,
+        containers: ContainerPreparer | None = None,  # for runners of images alone
         folders: Folders,
         shipper: Shipper,
         emit: Callable[[Event], None],
@@ -41,6 +43,7 @@ class Work:
         self._runners = runners
         self._fetcher = fetcher
         self._preparer = preparer
+        self._containers = containers
         self._folders = folders
         self._shipper = shipper
         self._emit = emit
@@ -76,11 +79,13 @@ class Work:
         tree = self._fetcher.fetch(lease)
         if tree is None:
             return None
-        return self._preparer.take(lease, tree) or Fetched(at=self._boot_ms(), key=lease.key)
+        return self._preparer_of(lease).take(lease, tree) or Fetched(
+            at=self._boot_ms(), key=lease.key
+        )
 
     def build(self, lease: Lease) -> Event | None:
         """Make it ready; None when the answer comes later."""
-        return self._preparer.build(lease, self._fetcher.tree(lease.key))
+        return self._preparer_of(lease).build(lease, self._fetcher.tree(lease.key))
 
     def stock(self) -> Stock:
         """Return what is at hand for programs that start the moment they are leased."""
@@ -93,7 +98,7 @@ class Work:
     def start(self, effect: Start) -> Event:
         """Start the program."""
         lease = effect.lease
-        prepared = self._preparer.prepared(lease.key)
+        prepared = self._preparer_of(lease).prepared(lease.key)
         runner = self._runners[lease.resource]
         request = RunRequest(
             item=lease.item,
@@ -108,6 +113,7 @@ class Work:
             run_limit_s=lease.run_limit_s,
             log_cap=LOG_CAP,
             args=lease.args,
+            container=prepared.container,
         )
         self._folders.start(lease.key)
         try:
@@ -142,7 +148,7 @@ class Work:
             key: Key = effect.lease.key
             self._shipper.forget(key)
             self._fetcher.forget(key)
-            self._preparer.forget(key)
+            self._preparer_of(effect.lease).forget(key)
             runner = self._runners.get(effect.lease.resource)
             if effect.handle is not None and runner is not None:
                 runner.forget(effect.handle)
@@ -165,9 +171,15 @@ class Work:
         """Remove folders that waited too long for another attempt at their tree."""
         self._folders.expire(older_s=older_s)
 
+    def _preparer_of(self, lease: Lease) -> Preparer | ContainerPreparer:
+        runner = self._runners.get(lease.resource)
+        if runner is not None and runner.runs_images and self._containers is not None:
+            return self._containers
+        return self._preparer
+
     def _at_hand(self, lease: Lease) -> int:
         tree = self._fetcher.known(lease)
-        if tree is None or not self._preparer.is_made(lease, tree):
+        if tree is None or not self._preparer_of(lease).is_made(lease, tree):
             return 0
         return self._folders.at_hand(tree.digest)
 

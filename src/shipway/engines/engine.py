@@ -36,10 +36,9 @@ _AWAY = (
     "cannot connect to podman",
     "error during connect",
     "unable to connect to podman",
-    "connection refused",
-    "no such file or directory: /var/run/docker.sock",
     "is the docker daemon running",
 )
+_FAR = ("dial tcp", "no such host", "i/o timeout", "tls handshake timeout", "connection reset")
 
 
 class EngineAway(TemporaryError):
@@ -126,6 +125,8 @@ class Engine:
         text = said.strip()[-_TAIL:] or f"it exited with code {code}"
         if any(sign in text.lower() for sign in _AWAY):
             return EngineAway(f"{self.name} does not answer: {text}")
+        if any(sign in text.lower() for sign in _FAR):
+            return TemporaryError(f"{self._doing(words)} cannot reach a registry: {text}")
         return EngineRefused(f"{self._doing(words)} failed: {text}")
 
     def _doing(self, words: tuple[str, ...]) -> str:

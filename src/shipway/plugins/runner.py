@@ -75,6 +75,7 @@ class RunnerContext:
     key_file: Path
     notify: Callable[[RunStatus], None]  # called from any thread when a program's phase changes
     given: frozenset[str] = frozenset()  # handles that it gave to the agent before this one
+    env: Mapping[str, str] = field(default_factory=dict)  # the agent's variables
     policy: ContainerPolicy = field(default_factory=ContainerPolicy)
 
 
@@ -84,6 +85,10 @@ class Runner(Protocol):
     resource: ClassVar[str]
     outlives_agent: ClassVar[bool]  # its work goes on by itself and is found again by handle
     runs_images: ClassVar[bool]  # it is given a `Container`, and its builders make images
+
+    @classmethod
+    def lacks(cls, policy: ContainerPolicy, env: Mapping[str, str], /) -> str:
+        """Say why it cannot run anything on this machine, or nothing."""
 
     def open(self, context: RunnerContext) -> list[RunStatus]:
         """Begin, or find again what ran before; return all attempts known. Once per runner.

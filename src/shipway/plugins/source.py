@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from shipway.plugins.container_policy import ContainerPolicy
+
 Print = Callable[[str], None]  # one line for the attempt's build log
 
 
@@ -35,10 +37,12 @@ class FetchRequest:
     """What to fetch, and where trees are kept."""
 
     source: Mapping[str, Any]  # the launch spec's `source`
-    options: Mapping[str, Any]  # resource_args of the resource: `submodules`, `lfs`
+    options: Mapping[str, Any]  # of the resource's args: `submodules`, `lfs`, `pull`, `platform`
     cache: Path  # the plugin's own folder, shared by all attempts of this agent
     blobs: BlobReader
     policy: SourcePolicy = field(default_factory=SourcePolicy)
+    containers: ContainerPolicy = field(default_factory=ContainerPolicy)
+    env: Mapping[str, str] = field(default_factory=dict)  # the agent's variables
     print: Print
 
 
@@ -50,6 +54,7 @@ class Tree:
     digest: str  # names the content: equal digest, equal bytes
     subdirectory: str = ""  # where the program starts, '' for the root
     env: Mapping[str, str] = field(default_factory=dict)  # SHIPWAY_GIT_COMMIT, _BRANCH, _REMOTE
+    image: str = ""  # of a source that is an image: its id, as the engine here has it
 
 
 class Source(Protocol):

@@ -23,6 +23,7 @@ from shipway.domain.spool import (
 from shipway.runners.local_home import generations
 from shipway.runners.local_journal import Journal, read_journals
 from shipway.runners.local_machine import boot_ms, is_process, read_boot_id, wall_ms
+from shipway.runners.local_reins import Verb, pull_and_wait
 from shipway.runners.local_seats import Held, RecordPlace, Seats
 from shipway.runners.local_sweep import bury, lost, read_claim, sweep, withdraw
 from shipway.runners.local_watchdog import Suspicion, suspect
@@ -38,12 +39,19 @@ class Follower:
     """The attempts that are known; its caller has the lock, but for `end_orphans`."""
 
     def __init__(
-        self, held: dict[str, Held], lock: threading.Condition, seats: Seats, attempts: Path
+        self,
+        held: dict[str, Held],
+        lock: threading.Condition,
+        seats: Seats,
+        attempts: Path,
+        *,
+        reins: str = "",
     ) -> None:
         self._held = held
         self._lock = lock
         self._seats = seats
         self._attempts = attempts
+        self._reins = reins
         self._boot_id = read_boot_id()
         self._guardian = Suspicion()
 
@@ -134,6 +142,8 @@ class Follower:
             return
         groups = {held.claim.group for held in orphans if held.claim and held.claim.group}
         sweep([held.handle for held in orphans], groups)
+        if self._reins:
+            pull_and_wait(self._reins, Verb.KILL, [str(held.folder) for held in orphans])
         with self._lock:
             for held in orphans:
                 if held.ending is None:

@@ -123,7 +123,7 @@ def _spawn(home: Path, settings: Settings) -> str:
     argv = [sys.executable, "-P", "-m", "shipway.supervise", "--home", str(home)]
     argv += ["--attempts", settings.attempts, "--slots", str(settings.slots)]
     argv += ["--agent", settings.agent, "--base-url", settings.base_url]
-    argv += ["--key-file", settings.key_file]
+    argv += ["--key-file", settings.key_file, "--reins", settings.reins]
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     try:
         pid = os.posix_spawn(

@@ -29,13 +29,14 @@ PATIENCE_MS = 50  # of a line whose other end has its queue full
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the runner tells its supervisor; `attempts` stays, the others may change."""
+    """What the runner tells its supervisor; `attempts` and `reins` stay, the others may change."""
 
     attempts: str
     slots: int  # programs at once; 0 = no limit of our own
     agent: str
     base_url: str
     key_file: str
+    reins: str = ""  # stays; a program that freezes and ends what lives outside of slots' trees
 
 
 class ControlKind:

@@ -44,13 +44,14 @@ def main(argv: Sequence[str]) -> int:
         os.write(1, BUSY)
         return 0
     become_subreaper()
-    pool = _make_pool(home, Path(options.attempts))
+    pool = _make_pool(home, Path(options.attempts), options.reins)
     settings = Settings(
         attempts=options.attempts,
         slots=options.slots,
         agent=options.agent,
         base_url=options.base_url,
         key_file=options.key_file,
+        reins=options.reins,
     )
     Guardian(pool, settings).serve(lambda: _announce(pool))
     return 0
@@ -64,10 +65,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--agent", required=True, help="the agent's id, to renew its leases")
     parser.add_argument("--base-url", required=True, help="the server's address")
     parser.add_argument("--key-file", required=True, help="the file that holds the agent's key")
+    parser.add_argument("--reins", default="", help="a program that ends what is outside a tree")
     return parser.parse_args(argv)
 
 
-def _make_pool(home: Path, attempts: Path) -> Pool:
+def _make_pool(home: Path, attempts: Path, reins: str) -> Pool:
     generation = max(generations(home), default=0) + 1
     folder = home / generation_name(generation)
     folder.mkdir(mode=0o700)
@@ -86,6 +88,7 @@ def _make_pool(home: Path, attempts: Path) -> Pool:
         beat=map_beat(home),
         boot_id=read_boot_id(),
         parent_group=parent,
+        reins=reins,
     )
 
 

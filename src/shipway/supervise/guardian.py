@@ -29,6 +29,7 @@ from shipway.domain.spool import (
 from shipway.runners.local_home import CONTROL_SOCKET, ControlKind, Settings, bind
 from shipway.runners.local_journal import Journal
 from shipway.runners.local_machine import boot_ms, process_start
+from shipway.runners.local_reins import Verb, drop, pull
 from shipway.runners.local_sweep import bury
 from shipway.runners.local_watchdog import Suspicion, suspect
 from shipway.supervise import tree
@@ -64,6 +65,7 @@ class Guardian:
         self._files: dict[int, int] = {}  # process to what becomes readable at its death
         self._born: dict[int, int] = {}  # cell to when its slot was made
         self._dead: dict[int, int] = {}  # cell to when its slot was found dead
+        self._pulls: dict[int, int] = {}  # cell of a dead slot to who pulls its reins; 0 = done
         self._suspects: dict[int, Suspicion] = {}
         self._renewer = 0
         self._renewer_born = 0
@@ -133,6 +135,8 @@ class Guardian:
                 pid, status = found
                 if pid == self._renewer:
                     self._renewer = 0
+                elif pid in self._pulls.values():
+                    self._pulls |= {cell: 0 for cell, one in self._pulls.items() if one == pid}
                 elif pid in self._slots:
                     number = self._slots.pop(pid)
                     self._forget_file(pid)
@@ -144,12 +148,14 @@ class Guardian:
         if not self._dead:
             return
         now, pool = boot_ms(), self._pool
-        spared = [*self._slots, self._renewer]
+        for number in self._dead:
+            self._pull_reins(number)
+        spared = [*self._slots, self._renewer, *filter(None, self._pulls.values())]
         for number in self._dead:
             kill_group(group_path(pool.parent_group, str(pool.home), pool.generation, number))
         left = tree.kill("", spared) if _has_orphans(spared) else 0
         for number, since in list(self._dead.items()):
-            if left and now - since < BURY_LIMIT_MS:
+            if (left or self._pulls.get(number)) and now - since < BURY_LIMIT_MS:
                 continue
             try:
                 self._bury(number)
@@ -157,6 +163,17 @@ class Guardian:
                 log.exception("cannot write a result down", extra={"slot": number})
                 continue
             del self._dead[number]
+            drop(self._pulls.pop(number, 0))
+
+    def _pull_reins(self, number: int) -> None:
+        """Begin to end what a dead slot's program has outside of its tree."""
+        pool, cell = self._pool, self._pool.cell(number)
+        if not pool.reins or number in self._pulls or cell.words[Word.STATE] not in LIVE_SEATS:
+            return
+        try:
+            self._pulls[number] = pull(pool.reins, Verb.KILL, str(pool.attempts / cell.mark))
+        except OSError:  # the next look tries again
+            log.exception("cannot pull the reins", extra={"slot": number})
 
     def _bury(self, number: int) -> None:
         pool, cell = self._pool, self._pool.cell(number)

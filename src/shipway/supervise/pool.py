@@ -29,6 +29,7 @@ class Pool:
     beat: memoryview
     boot_id: str
     parent_group: str  # where slots may make their own control groups, or nothing
+    reins: str = ""  # a program that ends what attempts started outside of their trees, or nothing
 
     def cell(self, number: int) -> Cell:
         """Return a slot's cell; number 0 is the guardian's own."""

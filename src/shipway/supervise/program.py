@@ -16,8 +16,8 @@ from shipway.domain.attempt import Cause, Ending, LogStream
 from shipway.domain.order import Command
 from shipway.domain.spool import Cell, GuardianWord, Seat, Word, plan_log
 from shipway.runners.local_machine import boot_ms, wall_ms
-from shipway.supervise import tree
 from shipway.supervise.groups import count_of
+from shipway.supervise.hand import Hand
 from shipway.supervise.log_spool import LogSpool
 from shipway.supervise.steps import (
     LOOK_EVERY_MS,
@@ -57,6 +57,7 @@ class Surroundings:
     cell: Cell
     guardian: Cell
     group: str  # the slot's own control group, or nothing
+    reins: str  # a program that ends what is outside of trees, or nothing
     own_oom_file: str  # counts the OOM kills of that group, or nothing
     shared_oom_file: str  # counts the OOM kills of a group that all slots share, or nothing
     epoll: select.epoll
@@ -71,6 +72,7 @@ class Program:
     def __init__(self, order: Command, around: Surroundings) -> None:
         self._order = order
         self._around = around
+        self._hand = Hand(around.group, around.reins, order.folder)
         self._words = around.cell.words
         self._log: LogSpool | None = None  # once there is output
         self._pipes: dict[int, LogStream] = {}
@@ -227,17 +229,10 @@ class Program:
         )
 
     def _act(self, action: Action) -> None:
-        group = self._around.group
         if action is Action.ASK:
             self._around.ask()
-        elif action is Action.FREEZE:
-            tree.freeze(group)
-        elif action is Action.CONTINUE:
-            tree.send(tree.descendants(group), signal.SIGCONT)
-        elif action is Action.TERMINATE:
-            tree.send(tree.descendants(group), signal.SIGTERM, signal.SIGCONT)
         else:
-            tree.kill(group)
+            self._hand.act(action, self._pid)
 
     def _reap(self) -> bool:
         try:
@@ -247,8 +242,10 @@ class Program:
                     return False
                 if pid == self._pid:
                     self._status = status
-        except ChildProcessError:
-            return True  # the proof: below a subreaper, no child means no descendant
+                else:
+                    self._hand.reaped(pid, status)
+        except ChildProcessError:  # the proof: below a subreaper, no child means no descendant
+            return self._hand.is_clear(self._status)
 
     def _pump(self, file: int) -> bool:
         """Take what is in a pipe; False if there was nothing, or no room for it."""

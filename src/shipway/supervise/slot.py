@@ -67,6 +67,7 @@ class Slot:
             cell=self._cell,
             guardian=self._pool.cell(0),
             group=self._group,
+            reins=self._pool.reins,
             own_oom_file=own_oom_file(self._group),
             shared_oom_file=shared_oom_file,
             epoll=self._epoll,

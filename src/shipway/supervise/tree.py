@@ -15,16 +15,24 @@ FREEZE_ROUNDS = 50  # looks for processes that were made while the others were b
 def descendants(group: str, spared: Collection[int] = ()) -> list[int]:
     """Return every process below this one, and of its own control group, but for those spared."""
     me = os.getpid()
+    found = _below([pid for pid in children(me) if pid not in spared])
+    if group:
+        found.update((pid, None) for pid in group_members(group))
+        if spared:
+            kin = _below(list(spared))
+            found = {pid: None for pid in found if pid not in kin}
+    return [pid for pid in found if pid != me and pid not in spared]
+
+
+def _below(waiting: list[int]) -> dict[int, None]:
+    """Return processes and all that are below them."""
     found: dict[int, None] = {}
-    waiting = [pid for pid in children(me) if pid not in spared]
     while waiting:
         pid = waiting.pop()
         if pid not in found:
             found[pid] = None
             waiting += children(pid)
-    if group:
-        found.update((pid, None) for pid in group_members(group))
-    return [pid for pid in found if pid != me and pid not in spared]
+    return found
 
 
 def children(pid: int) -> list[int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from shipway.domain.attempt import Cause, Ending, LogStream, Phase, encode_frame
+from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.runner import RunnerContext, RunRequest, RunStatus
 
 Script = Callable[["ScriptedRunner", str], None]
@@ -57,6 +58,11 @@ class ScriptedRunner:
         self._refusals = refusals if refusals is not None else []
         self._notify: Callable[[RunStatus], None] = lambda _: None
         self._lock = threading.RLock()
+
+    @classmethod
+    def lacks(cls, _policy: ContainerPolicy, _env: Mapping[str, str], /) -> str:
+        """Say why it cannot run anything on this machine: never."""
+        return ""
 
     def open(self, context: RunnerContext) -> list[RunStatus]:
         """Return all programs that are known."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from shipway.domain.attempt import Cause, Phase
 from shipway.domain.spool import STOP_CAUSES
+from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.errors import TemporaryError
 from shipway.plugins.runner import RunnerContext, RunRequest, RunStatus
 from shipway.runners.local_watchdog import suspect
@@ -28,6 +29,11 @@ class SimulatedRunner:
         self._node = node
         self._supervisor = supervisor
         self._notify: Callable[[RunStatus], None] = lambda _: None
+
+    @classmethod
+    def lacks(cls, _policy: ContainerPolicy, _env: Mapping[str, str], /) -> str:
+        """Say why it cannot run anything on this machine: never."""
+        return ""
 
     def open(self, context: RunnerContext) -> list[RunStatus]:
         """End what has no supervisor any more, see to it that there is one, return all."""

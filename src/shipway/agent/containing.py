@@ -1,0 +1,196 @@
+"""Makes an attempt ready that runs in a container: its image, its folder, what it sees of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from shipway.agent.building import BUILD_LIMIT_S, Prepared
+from shipway.agent.container_env import (
+    WORK,
+    argv_inside,
+    binds_of,
+    container_surroundings,
+    env_inside,
+)
+from shipway.agent.environment import NoProgram, check_scripts, common_env
+from shipway.agent.events import Built, Event
+from shipway.agent.faults import fault
+from shipway.agent.flights import Flights
+from shipway.agent.kit import config_of
+from shipway.agent.lease import Key, Lease
+from shipway.agent.pool import Pool
+from shipway.agent.shipping import Shipper
+from shipway.agent.workdir import Folders
+from shipway.domain.image_ref import ImageRef
+from shipway.domain.item import Stage
+from shipway.engines.engine import find_engine
+from shipway.engines.images import get_image
+from shipway.plugins.container_policy import ContainerPolicy
+from shipway.plugins.image_builder import Image, ImageBuilder, ImageRequest
+from shipway.plugins.runner import Container
+from shipway.plugins.source import Print, Tree
+
+
+class ContainerPreparer:
+    """Images, folders and variables of the attempts that run in containers."""
+
+    def __init__(
+        self,
+        *,
+        builder: Callable[[], ImageBuilder],
+        cache: Path,
+        runside: Path,
+        base_url: str,
+        policy: ContainerPolicy,
+        repository: str | None,
+        env: Mapping[str, str],
+        folders: Folders,
+        shipper: Shipper,
+        pool: Pool,
+        emit: Callable[[Event], None],
+        boot_ms: Callable[[], int],
+    ) -> None:
+        self._builder = builder
+        self._cache = cache
+        self._runside = runside
+        self._around = container_surroundings(env, base_url=base_url)
+        self._policy = policy
+        self._repository = repository
+        self._env = env
+        self._folders = folders
+        self._shipper = shipper
+        self._pool = pool
+        self._emit = emit
+        self._boot_ms = boot_ms
+        self._prepared: dict[Key, Prepared] = {}
+        self._flights: Flights[tuple[Lease, Tree]] = Flights()
+
+    def take(self, _lease: Lease, _tree: Tree) -> Event | None:
+        """Make an attempt ready at once: never, for an engine has to be asked."""
+        return None
+
+    def build(self, lease: Lease, tree: Tree) -> Event | None:
+        """Make an attempt ready; an event tells of it."""
+        self._pool.submit(self._build, lease, tree)
+        return None
+
+    def is_made(self, _lease: Lease, _tree: Tree) -> bool:
+        """Tell whether a container can start the moment it is leased."""
+        return False
+
+    def prepared(self, key: Key) -> Prepared:
+        """Return what an attempt's container is started with."""
+        return self._prepared[key]
+
+    def forget(self, key: Key) -> None:
+        """Let go of what was prepared."""
+        self._prepared.pop(key, None)
+
+    def _build(self, lease: Lease, tree: Tree) -> None:
+        """Get the image once for all that want the same one, then furnish each of them."""
+        want = _want(lease, tree)
+        if self._flights.board(want, (lease, tree)) is not None:
+            return
+        try:
+            image = self._image(lease, tree)
+        except Exception as error:  # noqa: BLE001 - a pool's outermost frame; `fault` sorts them
+            for waiting, _ in self._flights.land(want):
+                self._emit(fault(error, Stage.BUILD, waiting.key, at=self._boot_ms()))
+            return
+        for waiting, its_tree in self._flights.land(want):
+            try:
+                self._furnish(waiting, its_tree, image)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._emit(fault(error, Stage.BUILD, waiting.key, at=self._boot_ms()))
+            else:
+                self._emit(Built(at=self._boot_ms(), key=waiting.key))
+
+    def _image(self, lease: Lease, tree: Tree) -> Image:
+        if tree.image:
+            return Image(image=tree.image, digest=tree.image, is_cached=True)
+        start = tree.path / tree.subdirectory
+        if not start.is_dir():
+            raise NoProgram(f"the directory {tree.subdirectory!r} does not exist in the source")
+        entry = tuple(str(word) for word in lease.spec.get("entry_point") or ())
+        check_scripts(entry, start)
+        printing = self._shipper.build_log(lease, self._folders.open(lease.key))
+        try:
+            if base := lease.args.get("base_image"):
+                return self._base(str(base), lease, tree, printing.print)
+            return self._builder().build(self._request(lease, tree, entry, printing.print))
+        except Exception as error:
+            printing.print(str(error))
+            raise
+
+    def _base(self, base: str, lease: Lease, tree: Tree, tell: Print) -> Image:
+        """Return an image that the code is mounted into: nothing is built."""
+        engine = find_engine(self._env, self._policy.engine)
+        ref = ImageRef.parse(base, field="resource_args.local-container.base_image")
+        pull = str(lease.args.get("pull") or "missing")
+        facts = get_image(engine, ref, print=tell, pull=pull, platform=lease.args.get("platform"))
+        workdir = f"{WORK}/{tree.subdirectory}".rstrip("/")
+        return Image(image=facts.id, digest=facts.id, is_cached=True, workdir=workdir)
+
+    def _request(
+        self, lease: Lease, tree: Tree, entry: tuple[str, ...], tell: Print
+    ) -> ImageRequest:
+        spec, args = lease.spec, lease.args
+        builder: Mapping[str, Any] = args.get("builder") or {}
+        accelerator = builder.get("accelerator") or builder.get("cuda") or {}
+        return ImageRequest(
+            tree=tree.path,
+            start=tree.path / tree.subdirectory,
+            entry_point=entry,
+            name=str(lease.facts.get("project") or "run").lower(),
+            cache=self._cache,
+            dockerfile=spec.get("dockerfile"),
+            base_image=accelerator.get("base_image"),
+            python=args.get("python") or spec.get("python"),
+            extras=tuple(args.get("extras") or ()),
+            groups=tuple(args.get("groups") or ()),
+            build_args=args.get("build_args") or {},
+            platform=args.get("platform"),
+            repository=spec.get("repository") or self._repository,
+            is_refreshed=bool(spec.get("refresh")),
+            env=self._env,
+            policy=self._policy,
+            timeout_s=BUILD_LIMIT_S,
+            print=tell,
+        )
+
+    def _furnish(self, lease: Lease, tree: Tree, image: Image) -> None:
+        """Give the attempt its folder, and its container what it sees of it."""
+        folder = self._folders.open(lease.key)
+        is_mounted = bool(lease.args.get("base_image")) and not tree.image
+        if is_mounted:
+            self._folders.fill(lease.key, tree.digest, tree.path, config_of(lease))
+        else:
+            (folder / "config.json").write_bytes(config_of(lease))
+        # Whoever a container runs as writes these two; nobody else gets through the folder above.
+        (folder / "records.jsonl").touch()
+        (folder / "records.jsonl").chmod(0o666)
+        (folder / "files").chmod(0o777)
+        entry = [str(word) for word in lease.spec.get("entry_point") or ()]
+        container = Container(
+            image=image.image,
+            entry_point=argv_inside(entry),
+            args=tuple(str(word) for word in lease.spec.get("args") or ()),
+            workdir=image.workdir,
+            binds=binds_of(folder, self._runside, is_mounted=is_mounted),
+        )
+        env = env_inside(lease, common_env(lease, self._around), tree.env)
+        self._prepared[lease.key] = Prepared(
+            argv=(), env=env, cwd=folder, folder=folder, container=container
+        )
+
+
+def _want(lease: Lease, tree: Tree) -> str:
+    """Return what decides an image; leases with equal ones share it."""
+    spec, args = lease.spec, lease.args
+    parts = {name: spec.get(name) for name in ("entry_point", "dockerfile", "python", "refresh")}
+    parts |= {name: args.get(name) for name in ("base_image", "builder", "python", "extras")}
+    parts |= {name: args.get(name) for name in ("groups", "build_args", "platform", "pull")}
+    return json.dumps([tree.digest, tree.subdirectory, parts, lease.facts.get("project")])

@@ -1,0 +1,64 @@
+"""The engine's death while a container runs: found again, or lost, and never an orphan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shipway.domain.attempt import Cause
+from tests.support.contained import Stage
+from tests.support.engines import an_engine
+
+COUNTING = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo line $i; sleep 0.1; done; exit 5"
+STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.05; done"
+
+
+@contextmanager
+def a_stage(folder: Path, *, with_live_restore: bool) -> Iterator[Stage]:
+    with an_engine("docker", with_live_restore=with_live_restore) as lent:
+        stage = Stage(folder, lent)
+        stage.open()
+        try:
+            yield stage
+        finally:
+            stage.close()
+        stage.until(lambda: lent.containers() == [])
+
+
+def test_with_live_restore_it_goes_on_and_no_line_is_lost(tmp_path: Path) -> None:
+    with a_stage(tmp_path, with_live_restore=True) as stage:
+        handle = stage.start("sh", "-c", COUNTING)
+        stage.until(lambda: b"line 5\n" in stage.out(handle))
+        stage.lent.kill_daemon()
+        time.sleep(1)
+        stage.lent.start()
+        ending = stage.ended(handle)
+        assert (ending.cause, ending.exit_code) == (Cause.EXIT, 5)
+        wanted = b"".join(b"line %d\n" % number for number in range(1, 61))
+        assert stage.out(handle) == wanted
+
+
+def test_without_live_restore_it_is_lost(tmp_path: Path) -> None:
+    with a_stage(tmp_path, with_live_restore=False) as stage:
+        handle = stage.start("sh", "-c", STUBBORN)
+        stage.until(lambda: b"up" in stage.out(handle))
+        stage.lent.kill_daemon()
+        time.sleep(0.5)
+        stage.lent.start()
+        ending = stage.ended(handle)
+        assert ending.cause is Cause.SUPERVISOR
+        assert "engine" in ending.reason
+        assert stage.running() == []
+
+
+def test_a_stop_while_the_engine_is_away_ends_it_all_the_same(tmp_path: Path) -> None:
+    with a_stage(tmp_path, with_live_restore=True) as stage:
+        handle = stage.start("sh", "-c", STUBBORN)
+        stage.until(lambda: b"up" in stage.out(handle))
+        stage.lent.kill_daemon()
+        stage.runner.stop(handle, grace_s=0.5, cause="stop")
+        assert stage.ended(handle).cause is Cause.STOP
+        stage.lent.start()
+        assert stage.running() == []
