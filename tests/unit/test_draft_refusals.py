@@ -72,8 +72,6 @@ def test_the_distance_of_words_counts_edits_and_swaps(left: str, right: str, edi
 @pytest.mark.parametrize(
     ("arguments", "message", "field"),
     [
-        ({"build": True}, "build is not available in this release: leave it out", "build"),
-        ({"repository": "r"}, "repository is not available in this release: leave", "repository"),
         ({"queue_name": ["a"]}, "a list of queues is not available in this release", "queue_name"),
         ({"queue_name": ("a",)}, "a list of queues is not available in this release", "queue_name"),
         (
@@ -85,11 +83,6 @@ def test_the_distance_of_words_counts_edits_and_swaps(left: str, right: str, edi
             {"config": {"additional_services": [{}]}},
             "config.additional_services is not available in this release",
             "config.additional_services",
-        ),
-        (
-            {"config": {"registry": {"url": "x"}}},
-            "config.registry (repository) is not available in this release",
-            "config.registry",
         ),
         (
             {"config": {"docker": {"user_id": 0}}},
@@ -297,3 +290,28 @@ def test_parameters_are_a_dict() -> None:
 def test_a_title_is_text() -> None:
     error = refused(docker_image=IMAGE, name=3)
     assert error.message == "name must be text, not int"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "field"),
+    [
+        ({"build": True, "resource": "local-process"}, "cannot run as the resource", "build"),
+        ({"build": True, "uri": None, "job": "a/b/c:v1"}, "build goes with a uri", "build"),
+        ({"repository": "Host/Name"}, "small letters only", "repository"),
+        ({"repository": "r.example:5000/a:tag"}, "names a tag or a digest", "repository"),
+        ({"config": {"registry": {"url": "a b"}}}, "no repository's path", "repository"),
+        ({"config": {"registry": {"type": "x"}}}, "config.registry", "config.registry.type"),
+    ],
+)
+def test_what_cannot_be_built_or_pushed_is_refused(
+    arguments: dict[str, Any], words: str, field: str
+) -> None:
+    with pytest.raises(Invalid, match=words) as caught:
+        draft(**{"uri": "https://host/a.git", **arguments})
+    assert caught.value.details["field"] == field
+
+
+def test_a_repository_is_kept_however_it_is_named() -> None:
+    uri = "https://host/a.git"
+    assert draft(uri=uri, repository="r.example:5000/a").repository == "r.example:5000/a"
+    assert draft(uri=uri, config={"registry": {"url": "r.example/b"}}).repository == "r.example/b"

@@ -222,10 +222,7 @@ def test_keys_that_a_server_sets_are_refused() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"build": True},
-        {"repository": "r"},
         {"queue_name": ["a", "b"]},
-        {"config": {"registry": {"url": "x"}}},
         {"config": {"additional_services": [{}]}},
         {"config": {"overrides": {"working_dir": "x"}}},
     ],

@@ -189,8 +189,8 @@ def test_a_jobs_own_project_ranks_over_the_environment(
         ({"docker_image": "x", "queue_name": ["a", "b"]}, Code.NOT_AVAILABLE),
         ({"docker_image": "x", "queue": ["a", "b"]}, Code.NOT_AVAILABLE),
         ({"docker_image": "x", "template_variables": ["a"]}, Code.INVALID),
-        ({"docker_image": "x", "build": True}, Code.NOT_AVAILABLE),
-        ({"docker_image": "x", "repository": "r"}, Code.NOT_AVAILABLE),
+        ({"docker_image": "x", "build": True}, Code.INVALID),
+        ({"docker_image": "x", "repository": "r:t"}, Code.INVALID),
         ({"docker_image": "x", "dry_run": True}, Code.NOT_AVAILABLE),
     ],
 )

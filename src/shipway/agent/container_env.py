@@ -22,17 +22,20 @@ SITE = '''\
 
 import os
 import sys
+from importlib.machinery import PathFinder
 
 _here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [folder for folder in sys.path if os.path.abspath(folder) != _here]
 _runside = os.environ.get("SHIPWAY_RUNSIDE")
 if _runside and _runside not in sys.path:
     sys.path.append(_runside)
-sys.modules.pop("sitecustomize", None)
-try:
-    import sitecustomize
-except ImportError:
-    pass
+_hidden = PathFinder.find_spec("sitecustomize", sys.path)
+if _hidden is not None and _hidden.loader is not None:
+    from importlib.util import module_from_spec
+
+    _module = module_from_spec(_hidden)
+    sys.modules["sitecustomize"] = _module
+    _hidden.loader.exec_module(_module)
 '''
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from shipway.domain.errors import Invalid
 from shipway.domain.ids import ItemId
 from shipway.domain.item import Item
-from shipway.domain.launch_spec import LOCAL_PROCESS, LaunchSpec
-from shipway.domain.queue import ANY_RESOURCE, Queue
+from shipway.domain.launch_spec import LaunchSpec
+from shipway.domain.queue import ANY_RESOURCE, LOCAL_PROCESS, Queue
 from shipway.domain.source import SourceKind
 
 SCHEDULER_URI = "placeholder-uri-scheduler"  # of a sweep's scheduler that a client pushed

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shipway.domain.errors import Invalid, NotAvailable
-from shipway.domain.json_value import merge, overlay, plain_mapping
+from shipway.domain.json_value import overlay, plain_mapping
 
 # Spec key -> the name of the draft's field that takes its text.
 _TEXTS: Mapping[str, str] = {
@@ -32,6 +32,7 @@ SPEC_KEYS = frozenset(_TEXTS) | _DICTS | _SERVER_KEYS | {"additional_services"}
 _OVERRIDES = frozenset(
     {"args", "run_config", "artifacts", "files", "entry_point", "dockerfile", "working_dir"}
 )
+_REGISTRY = frozenset({"url"})
 _DOCKER = frozenset({"docker_image", "user_id"})
 _GIT = frozenset({"version", "repo"})
 _DEFAULT_USER_ID = 1000
@@ -61,6 +62,10 @@ def read_config(config: object) -> dict[str, Any]:
     _read_git(plain.get("git") or {}, fields)
     _read_overrides(plain.get("overrides") or {}, fields)
     _refuse_unavailable(plain)
+    registry = plain.get("registry") or {}
+    _check_keys("registry", registry, _REGISTRY)
+    if registry.get("url"):
+        fields["repository"] = registry["url"]
     for key in ("resource_args", "template_variables"):
         if plain.get(key):
             fields[key] = plain[key]
@@ -163,11 +168,6 @@ def _refuse_unavailable(config: Mapping[str, Any]) -> None:
                 f"config.{key} is not available in this release: leave it out",
                 details={"field": f"config.{key}"},
             )
-    if merge({}, config.get("registry") or {}):
-        raise NotAvailable(
-            "config.registry (repository) is not available in this release",
-            details={"field": "config.registry"},
-        )
 
 
 def _check_keys(name: str, value: Mapping[str, Any], known: frozenset[str]) -> None:

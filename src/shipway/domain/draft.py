@@ -12,7 +12,7 @@ from shipway.domain.draft_fields import check_field
 from shipway.domain.errors import Invalid, NotAvailable, TooLarge
 from shipway.domain.json_value import overlay, plain_mapping
 from shipway.domain.parameters import check_parameters
-from shipway.domain.queue import Priority
+from shipway.domain.queue import LOCAL_PROCESS, Priority
 
 SIZE_LIMIT = 1 << 20  # bytes of a draft or a spec as JSON
 DEFAULT_ENTRY_POINT = ("main.py",)
@@ -60,6 +60,7 @@ class Draft(_Written):
     files: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, Any] = field(default_factory=dict)
     dockerfile: str | None = None
+    repository: str | None = None  # where an image is pushed to that is built of it
     python: str | None = None
     refresh: bool = False
 
@@ -108,10 +109,10 @@ def draft(  # noqa: PLR0917 - the signature is fixed
 ) -> Draft:
     """Merge the keywords over `config` into a checked draft; arguments are never changed.
 
-    Raises `Invalid` or `TooLarge` naming the field, `NotAvailable` for what this release does
-    not do.
+    `build` is only checked: whoever submits builds. Raises `Invalid` or `TooLarge` naming the
+    field, `NotAvailable` for what this release does not do.
     """
-    _refuse_unavailable(queue_name, build=build, repository=repository)
+    _refuse_unavailable(queue_name)
     keywords = {
         "uri": uri,
         "job": job,
@@ -128,6 +129,7 @@ def draft(  # noqa: PLR0917 - the signature is fixed
         "sweep_id": sweep_id,
         "author": author,
         "priority": priority,
+        "repository": repository,
         "refresh": refresh,
     }
     merged = read_config(config)
@@ -140,7 +142,10 @@ def draft(  # noqa: PLR0917 - the signature is fixed
         **plain_mapping(template_variables, "template_variables"),
     }
     merged["parameters"] = plain_mapping(parameters, "parameters")
-    return _draft_of(merged)
+    made = _draft_of(merged)
+    if build:
+        _check_build(made)
+    return made
 
 
 def _draft_of(values: Mapping[str, Any]) -> Draft:
@@ -179,13 +184,20 @@ def _check_sources(made: Draft) -> None:
         )
 
 
-def _refuse_unavailable(queue_name: object, *, build: object, repository: object) -> None:
-    for name, value in {"build": build, "repository": repository}.items():
-        if value:
-            raise NotAvailable(
-                f"{name} is not available in this release: leave it out",
-                details={"field": name},
-            )
+def _check_build(made: Draft) -> None:
+    """Raise `Invalid` where no image can be built at submit: that needs code, and containers."""
+    if made.resource == LOCAL_PROCESS:
+        raise Invalid(
+            f"build makes an image, which cannot run as the resource {LOCAL_PROCESS!r}: "
+            "leave build out, or use 'local-container'",
+            field="build",
+            value=made.resource,
+        )
+    if made.uri is None and made.source is None:
+        raise Invalid("build goes with a uri: there is no code to build from", field="build")
+
+
+def _refuse_unavailable(queue_name: object) -> None:
     if isinstance(queue_name, list | tuple):
         raise NotAvailable(
             "a list of queues is not available in this release: name one",

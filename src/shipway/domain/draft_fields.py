@@ -9,6 +9,7 @@ from typing import Any
 
 from shipway.domain.errors import Invalid
 from shipway.domain.git_address import redact
+from shipway.domain.image_ref import ImageRef
 from shipway.domain.json_value import plain, plain_mapping
 from shipway.domain.names import QUEUE_NAME_LIMIT, check_name, check_title
 from shipway.domain.queue import parse_priority
@@ -145,6 +146,17 @@ def _check_dockerfile(value: object, *, field: str) -> str:
     return path
 
 
+def _check_repository(value: object, *, field: str) -> str:
+    ref = ImageRef.parse(_check_word(value, field=field), field=field)
+    if ref.tag or ref.digest:
+        raise Invalid(
+            f"{field} {value!r} names a tag or a digest: write host/path alone, tags are ours",
+            field=field,
+            value=value,
+        )
+    return ref.name
+
+
 _CHECKS: Mapping[str, Callable[..., Any]] = {
     "queue": partial(check_name, limit=QUEUE_NAME_LIMIT),
     "project_queue": check_name,
@@ -174,6 +186,7 @@ _CHECKS: Mapping[str, Callable[..., Any]] = {
     "files": plain_mapping,
     "artifacts": plain_mapping,
     "dockerfile": _check_dockerfile,
+    "repository": _check_repository,
     "python": partial(_check_pattern, pattern=_PYTHON, word="a Python, such as '3.11' or 'pypy3'"),
     "refresh": _check_flag,
 }

@@ -23,7 +23,7 @@ from shipway.domain.job import Job
 from shipway.domain.json_value import merge
 from shipway.domain.names import DEFAULT_PROJECT
 from shipway.domain.parameters import to_args, to_config
-from shipway.domain.queue import ANY_RESOURCE, Priority, Queue
+from shipway.domain.queue import ANY_RESOURCE, LOCAL_CONTAINER, LOCAL_PROCESS, Priority, Queue
 from shipway.domain.source import SourceKind
 from shipway.domain.template import choose_values, fill, read_variables, templated
 
@@ -36,9 +36,6 @@ __all__ = [
     "draft",
     "encode_canonical",
 ]
-
-LOCAL_PROCESS = "local-process"
-LOCAL_CONTAINER = "local-container"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +66,7 @@ class LaunchSpec:
     files: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, Any] = field(default_factory=dict)
     dockerfile: str | None = None
+    repository: str | None = None  # where an image is pushed to that is built of it
     python: str | None = None
     refresh: bool = False
 
@@ -144,6 +142,7 @@ def complete(
         files=merge(original.files if original else {}, draft.files),
         artifacts=merge(original.artifacts if original else {}, draft.artifacts),
         dockerfile=draft.dockerfile or (original.dockerfile if original else None),
+        repository=draft.repository or (original.repository if original else None),
         python=draft.python or (below.python if below else None),
         refresh=draft.refresh,
     )

@@ -12,6 +12,8 @@ from shipway.domain.errors import Invalid
 from shipway.domain.ids import QueueId
 from shipway.domain.names import check_title
 
+LOCAL_PROCESS = "local-process"
+LOCAL_CONTAINER = "local-container"
 ANY_RESOURCE = "any"  # code runs as a local process, an image as a local container
 LOST_LIMIT = 5  # leases lost before the start gate, then the item fails
 MIN_LOST_AFTER_S = 30

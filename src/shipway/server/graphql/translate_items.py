@@ -12,7 +12,7 @@ from shipway.domain.agent import Agent, AgentState
 from shipway.domain.client_agent import SCHEDULER_URI
 from shipway.domain.errors import Invalid
 from shipway.domain.item import Stage
-from shipway.domain.launch_spec import LOCAL_CONTAINER, LOCAL_PROCESS
+from shipway.domain.queue import LOCAL_CONTAINER, LOCAL_PROCESS
 from shipway.domain.source import SourceKind
 from shipway.service.client_agents import ClientGrant, ClientSays
 
