@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from shipway.agent.building import BUILD_LIMIT_S, Prepared
 from shipway.agent.container_env import (
@@ -29,7 +28,7 @@ from shipway.domain.item import Stage
 from shipway.engines.engine import find_engine
 from shipway.engines.images import get_image
 from shipway.plugins.container_policy import ContainerPolicy
-from shipway.plugins.image_builder import Image, ImageBuilder, ImageRequest
+from shipway.plugins.image_builder import Image, ImageBuilder, ImageRequest, image_options
 from shipway.plugins.runner import Container
 from shipway.plugins.source import Print, Tree
 
@@ -137,28 +136,18 @@ class ContainerPreparer:
     def _request(
         self, lease: Lease, tree: Tree, entry: tuple[str, ...], tell: Print
     ) -> ImageRequest:
-        spec, args = lease.spec, lease.args
-        builder: Mapping[str, Any] = args.get("builder") or {}
-        accelerator = builder.get("accelerator") or builder.get("cuda") or {}
         return ImageRequest(
             tree=tree.path,
             start=tree.path / tree.subdirectory,
             entry_point=entry,
             name=str(lease.facts.get("project") or "run").lower(),
             cache=self._cache,
-            dockerfile=spec.get("dockerfile"),
-            base_image=accelerator.get("base_image"),
-            python=args.get("python") or spec.get("python"),
-            extras=tuple(args.get("extras") or ()),
-            groups=tuple(args.get("groups") or ()),
-            build_args=args.get("build_args") or {},
-            platform=args.get("platform"),
-            repository=spec.get("repository") or self._repository,
-            is_refreshed=bool(spec.get("refresh")),
+            repository=lease.spec.get("repository") or self._repository,
             env=self._env,
             policy=self._policy,
             timeout_s=BUILD_LIMIT_S,
             print=tell,
+            **image_options(lease.spec, lease.args),
         )
 
     def _furnish(self, lease: Lease, tree: Tree, image: Image) -> None:

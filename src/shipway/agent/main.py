@@ -204,6 +204,9 @@ def make_work(
         emit=inbox.put,
         boot_ms=boot_ms,
     )
+    images = _containers(
+        options, home, emit=inbox.put, runside=runside, folders=folders, shipper=shipper, pool=pool
+    )
     preparer = Preparer(
         builder=cache(_make_builder),
         cache=home.environments,
@@ -220,15 +223,7 @@ def make_work(
         runners=runners,
         fetcher=fetcher,
         preparer=preparer,
-        containers=_containers(
-            options,
-            home,
-            emit=inbox.put,
-            runside=runside,
-            folders=folders,
-            shipper=shipper,
-            pool=pool,
-        ),
+        containers=images,
         folders=folders,
         shipper=shipper,
         emit=inbox.put,

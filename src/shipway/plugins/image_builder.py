@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.source import Print
@@ -45,6 +45,22 @@ class Image:
     key: str = ""  # what it was made from: equal keys, the same image
     workdir: str | None = None  # where its program starts; None: the image's own
     facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def image_options(spec: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a launch (a spec, or a draft) and its resource's args ask of a build."""
+    builder: Mapping[str, Any] = args.get("builder") or {}
+    accelerator = builder.get("accelerator") or builder.get("cuda") or {}
+    return {
+        "dockerfile": spec.get("dockerfile"),
+        "base_image": accelerator.get("base_image"),
+        "python": args.get("python") or spec.get("python"),
+        "extras": tuple(args.get("extras") or ()),
+        "groups": tuple(args.get("groups") or ()),
+        "build_args": args.get("build_args") or {},
+        "platform": args.get("platform"),
+        "is_refreshed": bool(spec.get("refresh")),
+    }
 
 
 class ImageBuilder(Protocol):

@@ -71,6 +71,19 @@ class Capsule:
             "git": None if self.git is None else dict(self.git),
         }
 
+    def content(self, digest: Digest) -> bytes:
+        """Return a file's bytes; `Conflict` where it changed since it was packed."""
+        held = self.files[digest]
+        if isinstance(held, bytes):
+            return held
+        try:
+            data = held.read_bytes() if held.lstat().st_size <= LIMITS.file_size else b""
+        except OSError as error:
+            raise Conflict(f"{held} is no longer what was packed: {error.strerror}") from error
+        if digest_of(data) != digest:
+            raise Conflict(f"{held} changed after it was packed: launch again")
+        return data
+
     def check_entry_point(self, entry_point: Sequence[str]) -> None:
         """Raise `Invalid` unless the scripts that an entry point names are in the tree."""
         modes = {entry.path: entry.mode.value for entry in self.entries}
@@ -142,7 +155,7 @@ def upload(capsule: Capsule, blobs: BlobsClient, *, check: Callable[[], None] | 
     for digest in lacking:
         if digest == capsule.digest:
             continue
-        batch[digest] = _content(capsule, Digest(digest))
+        batch[digest] = capsule.content(Digest(digest))
         size += len(batch[digest])
         if size >= BATCH_BYTES:
             blobs.put_many(batch)
@@ -323,19 +336,6 @@ def _read(full: bytes, path: bytes, look: Look) -> tuple[Digest, str, bytes | No
         if left != 0 or look_of(os.fstat(fd)) != look:
             raise _Changed(show(path))
     return Digest(sha256.hexdigest()), sha1.hexdigest(), None if kept is None else bytes(kept)
-
-
-def _content(capsule: Capsule, digest: Digest) -> bytes:
-    held = capsule.files[digest]
-    if isinstance(held, bytes):
-        return held
-    try:
-        data = held.read_bytes() if held.lstat().st_size <= LIMITS.file_size else b""
-    except OSError as error:
-        raise Conflict(f"{held} is no longer what was packed: {error.strerror}") from error
-    if digest_of(data) != digest:
-        raise Conflict(f"{held} changed after it was packed: launch again")
-    return data
 
 
 def _text(folder: bytes) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 from shipway.domain.draft import Draft
 from shipway.domain.draft import draft as draft_of
 from shipway.domain.errors import Invalid, NotAvailable
+from shipway.domain.queue import LOCAL_CONTAINER
 from shipway.sdk.connection import Connection, connect, known_address
 from shipway.sdk.home import choose_home
 from shipway.sdk.line import Line
@@ -19,6 +20,9 @@ from shipway.sdk.refusal import as_launch_error
 from shipway.sdk.settings import Settings, here
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shipway.sdk.capsule import Capsule
     from shipway.sdk.run import Run  # `launch` alone needs it, at its end
 
 KEY_LIMIT = 255  # characters of an idempotency key
@@ -63,7 +67,9 @@ def launch_add(  # noqa: PLR0917 - the signature is fixed
     `config` holds spec keys and values of the run's config; the keywords rank over it.
     `parameters` become `--name value` arguments and run config. `priority` is 0 critical, 1 high,
     2 medium (default), 3 low. `include` names files that a directory's packing would leave out;
-    `refresh` resolves an unlocked environment anew. The call may be repeated with the same
+    `refresh` resolves an unlocked environment anew. `build` makes the code's image first, with this
+    machine's container engine, pushes it to `repository` if that is given, stores it as a job and
+    queues that. The call may be repeated with the same
     `idempotency_key`: it returns the same item.
 
     Raises `LaunchError` with a `code`; then nothing was stored. Source: `POST /api/v1/items`.
@@ -78,7 +84,7 @@ def launch_add(  # noqa: PLR0917 - the signature is fixed
                 details={"field": "dry_run"},
             )
         draft = draft_of(**{name: given[name] for name in given if name not in _OURS})
-        return _add(draft, include, _checked_key(idempotency_key))
+        return _add(draft, include, _checked_key(idempotency_key), build=build)
 
 
 def _waiting(add: Callable[P, QueuedRun]) -> Callable[P, Run]:
@@ -98,30 +104,50 @@ def _waiting(add: Callable[P, QueuedRun]) -> Callable[P, Run]:
 launch = _waiting(launch_add)
 
 
-def _add(draft: Draft, include: Paths, key: str) -> QueuedRun:
+def _add(draft: Draft, include: Paths, key: str, *, build: bool) -> QueuedRun:
     settings = here()
-    capsule = None
-    if draft.uri is not None:
-        from shipway.sdk.capsule import upload  # noqa: PLC0415 - a job or an image needs none
-        from shipway.sdk.pinned_source import pin  # noqa: PLC0415 - as above
-
-        pinned = pin(
-            draft,
-            base_url=known_address(settings),
-            include=include,
-            env=os.environ,
-            cache=choose_home(os.environ, explicit=settings.home).path / "cache",
-        )
-        draft, capsule = pinned.draft, pinned.capsule
-    elif include:
-        raise Invalid("include names files of a directory: give its path as uri", field="include")
+    cache = choose_home(os.environ, explicit=settings.home).path / "cache"
+    draft, capsule = _pinned(draft, settings, include, cache)
     draft = _with_defaults(draft, settings)
     connection = connect(settings=settings)
+    if build:
+        draft, capsule = _built(draft, capsule, connection, cache)
     if capsule is not None:
+        from shipway.sdk.capsule import upload  # noqa: PLC0415 - a job or an image needs none
+
         # the queue's agents must be able to read it, whoever submits
         blobs = connection.client.blobs.of(draft.queue_entity or draft.entity)
         upload(capsule, blobs, check=lambda: _check(draft, connection, key))
     return _post(draft, connection, key)
+
+
+def _pinned(
+    draft: Draft, settings: Settings, include: Paths, cache: Path
+) -> tuple[Draft, Capsule | None]:
+    """Resolve what a draft's uri means, where it has one."""
+    if draft.uri is not None:
+        from shipway.sdk.pinned_source import pin  # noqa: PLC0415 - a job or an image needs none
+
+        base_url = known_address(settings)
+        found = pin(draft, base_url=base_url, include=include, env=os.environ, cache=cache)
+        return found.draft, found.capsule
+    if include:
+        raise Invalid("include names files of a directory: give its path as uri", field="include")
+    return draft, None
+
+
+def _built(
+    draft: Draft, capsule: Capsule | None, connection: Connection, cache: Path
+) -> tuple[Draft, Capsule | None]:
+    """Build the image here and now and return the draft of its job; or leave it to an agent."""
+    from shipway.sdk import image_build  # noqa: PLC0415 - only for those who build
+    from shipway.sdk.autostart import say_on_stderr  # noqa: PLC0415 - as above
+
+    if not image_build.can_build(os.environ):
+        say_on_stderr("shipway: no container engine here: the agent that takes it builds the image")
+        return replace(draft, resource=draft.resource or LOCAL_CONTAINER), capsule
+    image = image_build.build_image(draft, capsule, cache=cache, env=os.environ, tell=say_on_stderr)
+    return image_build.as_job(draft, image, connection.client), None
 
 
 def _check(draft: Draft, connection: Connection, key: str) -> None:
