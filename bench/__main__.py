@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.adds import p5, p6, p7
 from bench.agents import p1
+from bench.containers import containers
 from bench.drain import p2, p3
 from bench.environments import p13
 from bench.imports import p11
@@ -45,6 +46,7 @@ ALONE: Sequence[tuple[Goals, Callable[[Asked], list[Result]]]] = (
     (("P10",), lambda asked: p10(times=asked.times)),
     (("P12",), lambda asked: p12(times=asked.times)),
     (("P13",), lambda asked: p13(times=asked.times)),
+    (("containers",), lambda asked: containers(times=asked.times * 2)),
     (("purge",), lambda asked: purge(items=asked.items // 2, times=asked.times)),
 )
 GOALS = tuple(goal for goals, _ in (*STACKED, *ALONE) for goal in goals)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shipway.domain.image_ref import ImageRef
-from shipway.engines.engine import find_engine
+from shipway.engines.engine import Engine, find_engine
 from shipway.engines.images import get_image
 from shipway.plugins.source import FetchRequest, Tree
 
@@ -11,13 +11,16 @@ from shipway.plugins.source import FetchRequest, Tree
 class ImageSource:
     """The source `image`: a container image, run as it is."""
 
+    def __init__(self) -> None:
+        self._engine: Engine | None = None  # the one that answered first
+
     def fetch(self, request: FetchRequest) -> Tree:
         """Have the image where its container starts; the tree beside it is empty."""
         ref = ImageRef.parse(str(request.source["image"]), field="source.image")
         digest = request.source.get("digest")
         if digest and not ref.digest:
             ref = ref.pinned(str(digest))
-        engine = find_engine(request.env, request.containers.engine)
+        engine = self._engine = self._engine or find_engine(request.env, request.containers.engine)
         facts = get_image(
             engine,
             ref,
