@@ -59,7 +59,7 @@ def shipway(lent: TestEngine) -> Iterator[Embedded]:
         made.up()
         yield made
         made.run("down", "--stop")
-        assert lent.engine.run("ps", "-q") == b""
+        assert lent.containers() == []
 
 
 def launched(shipway: Embedded, **asked: Any) -> dict[str, Any]:
@@ -92,6 +92,17 @@ def test_an_image_runs_tracked_and_sees_nothing_of_the_agent(shipway: Embedded) 
     assert found["losses"] == [1.0, 0.5, pytest.approx(1 / 3)]
     assert found["files"] == ["tmp/note.txt"]
     assert "seen from inside" in found["log"]
+
+
+def test_whoever_it_runs_as_its_run_is_tracked(shipway: Embedded) -> None:
+    program = "import os, shipway; shipway.init().summary['uid'] = os.getuid()"
+    found = launched(
+        shipway,
+        docker_image=BASE,
+        entry_point=["python3", "-c", program],
+        resource_args={"local-container": {"user": "65534", "read_only": True}},
+    )
+    assert found["summary"] == {"uid": 65534}, found["log"]
 
 
 def test_args_and_entry_points_override_the_image_s(shipway: Embedded) -> None:

@@ -13,8 +13,10 @@ import pytest
 
 from shipway.domain.attempt import Cause, LogStream
 from shipway.plugins.errors import PermanentError
+from shipway.plugins.runner import Bind
 from shipway.runners.local_container import container_name
 from shipway.runners.local_machine import boot_ms, processes
+from shipway.supervise.tree import children
 from tests.support.contained import Stage
 from tests.support.engines import BASE, ENGINES, TestEngine, an_engine
 
@@ -62,6 +64,14 @@ def test_exit_code_output_and_environment_are_the_program_s(stage: Stage) -> Non
     assert stage.out(handle, LogStream.STDERR) == b"no\n"
 
 
+def test_no_secret_is_on_a_command_line(stage: Stage) -> None:
+    handle = stage.start("sh", "-c", "echo up; sleep 1", env={"KEY": "a-secret-of-the-tests"})
+    stage.until(lambda: b"up" in stage.out(handle))
+    lines = [Path(f"/proc/{pid}/cmdline") for pid in processes()]
+    assert [path for path in lines if b"a-secret-of-the-tests" in _read(path)] == []
+    assert stage.ended(handle).exit_code == 0
+
+
 def test_a_signal_is_told_from_an_exit(stage: Stage) -> None:
     ending = stage.ended(stage.start("sh", "-c", "sh -c 'kill -SEGV $$'; exit $?"))
     assert (ending.cause, ending.signal) == (Cause.SIGNAL, signal.SIGSEGV)
@@ -101,17 +111,21 @@ def test_a_stop_is_the_image_s_signal_then_grace_then_the_end(stage: Stage) -> N
     assert container_name(handle) not in stage.running()
 
 
-def test_a_time_limit_and_a_lost_lease_end_it(stage: Stage) -> None:
+def test_a_time_limit_and_a_lost_lease_end_it(stage: Stage, tmp_path: Path) -> None:
     handle = stage.start("sh", "-c", STUBBORN, run_limit_s=0.5, grace_s=0.2)
     assert stage.ended(handle).cause is Cause.TIME_LIMIT
-    leased = stage.start("sh", "-c", "while :; do echo $((n += 1)); sleep 0.1; done", lease_s=1.0)
-    stage.until(lambda: _count(stage, leased) > 2)
-    time.sleep(2)  # the deadline is over: it is frozen now, whatever the engine thinks
-    before = _count(stage, leased)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    script = "while :; do echo >> /marks/file; sleep 0.1; done"
+    binds = {"binds": (Bind(source=marks, target="/marks", is_writable=True),)}
+    leased = stage.start("sh", "-c", script, lease_s=1.0, container=binds)
+    stage.until(lambda: _size(marks / "file") > 2)
+    time.sleep(2)  # the deadline is over: it is frozen now, not only whoever keeps it
+    before = _size(marks / "file")
     time.sleep(1)
-    assert _count(stage, leased) == before
+    assert _size(marks / "file") == before
     stage.runner.renew({leased: boot_ms() + 60_000})
-    stage.until(lambda: _count(stage, leased) > before)
+    stage.until(lambda: _size(marks / "file") > before)
     stage.runner.stop(leased, grace_s=0, cause="stop")
     assert stage.ended(leased).cause is Cause.STOP
     alone = stage.start("sh", "-c", STUBBORN, lease_s=0.5)
@@ -138,13 +152,15 @@ def test_another_agent_finds_it_again(stage: Stage) -> None:
     assert stage.out(handle) == b"one\ntwo\n"
 
 
-@pytest.mark.parametrize("victim", ["keeper", "slot"])
+@pytest.mark.parametrize("victim", ["keeper", "keeper and client", "slot"])
 def test_the_death_of_whoever_keeps_it_is_its_end(stage: Stage, victim: str) -> None:
     handle = stage.start("sh", "-c", STUBBORN)
     stage.until(lambda: b"up" in stage.out(handle))
     keeper = next(pid for pid in processes() if _is_keeper_of(pid, handle))
-    parent = int(Path(f"/proc/{keeper}/stat").read_text().split()[3])
-    os.kill(keeper if victim == "keeper" else parent, signal.SIGKILL)
+    slot = int(Path(f"/proc/{keeper}/stat").read_text().split()[3])
+    clients = children(keeper) if victim == "keeper and client" else []
+    for pid in [slot] if victim == "slot" else [*clients, keeper]:
+        os.kill(pid, signal.SIGKILL)
     ending = stage.ended(handle)
     assert ending.cause is Cause.SUPERVISOR, ending
     assert container_name(handle) not in stage.running()
@@ -159,13 +175,17 @@ def test_what_a_crash_left_is_removed_by_its_label(stage: Stage) -> None:
     stage.until(lambda: stage.lent.containers() == [])
 
 
-def _count(stage: Stage, handle: str) -> int:
-    return stage.out(handle).count(b"\n")
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _is_keeper_of(pid: int, handle: str) -> bool:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
+    words = _read(Path(f"/proc/{pid}/cmdline")).split(b"\0")
     return b"run" in words and any(word.endswith(handle.encode()) for word in words)

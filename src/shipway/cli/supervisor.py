@@ -72,8 +72,8 @@ def end_supervisors(agent_home: Path) -> None:
 
 
 def _homes(agent_home: Path) -> list[Path]:
-    home = agent_home / "supervisor"
-    found = [*home.glob(GUARDIAN), *home.glob(f"*/{GUARDIAN}")]
+    homes = [agent_home / "supervisor", *agent_home.glob("runner-*/supervisor")]
+    found = [path for home in homes for path in (*home.glob(GUARDIAN), *home.glob(f"*/{GUARDIAN}"))]
     return [path.parent for path in found[:FOLDER_LIMIT]]
 
 

@@ -26,6 +26,7 @@ from shipway.runners.local_reins import argv_of
 from shipway.runners.local_supervised import SupervisedRunner
 
 KEEPER = str(Path(container_keeper.__file__).resolve())
+LEAVE_LIMIT_S = 10.0  # that an agent that ends waits for the last containers' removal
 AGAIN_S = 5.0  # between tries to remove what an engine that is away has
 _LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 _OURS = (
@@ -127,7 +128,7 @@ class LocalContainerRunner:
         """Let go; containers and their keepers go on."""
         if self._remover is not None:
             self._leaving.put("")
-            self._remover.join(timeout=2)
+            self._remover.join(timeout=LEAVE_LIMIT_S)
         if self._inner is not None:
             self._inner.close()
 
