@@ -26,7 +26,7 @@ def base_tar() -> bytes:
     with tarfile.open(fileobj=out, mode="w") as tar:
         _text(tar, "etc/passwd", _PASSWD)
         _text(tar, "etc/group", "root:x:0:\nnogroup:x:65534:\n")
-        for name, mode in (("tmp", 0o1777), ("root", 0o700), ("proc", 0o755), ("dev", 0o755)):
+        for name, mode in (("tmp", 0o1777), ("root", 0o755), ("proc", 0o755), ("dev", 0o755)):
             _folder(tar, name, mode)
         python = Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
         programs = [Path("/usr/bin", tool) for tool in TOOLS if Path("/usr/bin", tool).exists()]
