@@ -160,7 +160,8 @@ def test_a_queue_of_the_client_is_one_of_ours(shipway: tuple[Embedded, WandbClie
     item = shown(embedded_one, "item", "show", used["item"])
     gone = client.run(HEAD + GONE).last
 
-    config = {"resource_args": {"local-container": {"gpus": "{{n}}", "env": ["N={{n}}", "A=1"]}}}
+    args = {"gpus": "{{n}}", "env": {"N": "{{n}}", "A": "1"}}
+    config = {"resource_args": {"local-container": args}}
     schema = {"type": "integer", "minimum": 1, "maximum": 8}
     assert (made["type"], made["access"], made["mode"]) == ("local-container", "PROJECT", "V0")
     assert made["config"] == queue["config"] == config
@@ -175,7 +176,7 @@ def test_a_queue_of_the_client_is_one_of_ours(shipway: tuple[Embedded, WandbClie
     assert (used["items"], used["state"]) == ([used["item"]], "pending")
     assert (item["priority"], item["spec"]["template_variables"]) == ("high", {"n": 2})
     assert item["spec"]["resource_args"] == {
-        "local-container": {"gpus": 2, "env": ["N=2", "A=1"], "shm-size": "1g"}
+        "local-container": {"gpus": 2, "env": {"N": "2", "A": "1"}, "shm_size": "1g"}
     }
     refusals = used["refusals"]
     assert "queue 'boxes' is there already" in refusals["twice"]

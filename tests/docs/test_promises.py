@@ -12,7 +12,7 @@ PAGE = ROOT / "docs/explanation/promises.md"
 ENTRY = re.compile(r"^- \*\*(I\d+)\*\* (.*?)(?=^- \*\*I|^## )", re.MULTILINE | re.DOTALL)
 TEST = re.compile(r"\[(test_\w+)\]\((\S+?\.py)\)")
 SEEDED = re.compile(r"`([a-z0-9-]+-[a-z0-9-]+)`")
-PROMISES = [f"I{number}" for number in range(1, 25)]
+PROMISES = [f"I{number}" for number in range(1, 26)]
 NOT_YET = "*Not yet.*"
 
 

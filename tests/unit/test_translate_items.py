@@ -9,6 +9,7 @@ import pytest
 
 from shipway.domain.agent import CLIENT_FACT, Agent, AgentState, RunAs
 from shipway.domain.client_agent import SCHEDULER_URI, suits_clients
+from shipway.domain.docker_options import own_spelling
 from shipway.domain.errors import Invalid
 from shipway.domain.ids import AgentId, RunId, UserName
 from shipway.domain.item import Stage
@@ -113,6 +114,32 @@ def test_an_image_is_named_and_a_job_of_one_is_a_job() -> None:
     assert "job" not in said
     job = run_spec_of(a_grant(resource="local-container", **image), an_agent())
     assert (job["docker"], job["job"]) == ({}, "ann/demo/train:v0")
+
+
+def test_a_container_s_arguments_are_docker_s_options_again() -> None:
+    args = {
+        "env": {"A": "x y"}, "memory": "2g", "shm_size": "1g", "pids_limit": 9, "init": True,
+        "read_only": False, "gpus": ["0", "1"], "labels": {"a": "b"}, "devices": ["/dev/fuse"],
+        "mounts": [{"source": "/d", "target": "/d", "read_only": True}], "grace_s": 5,
+        "ulimits": {"nofile": {"soft": 1, "hard": 2}, "core": 0}, "tmpfs": {"/t": "1m"},
+        "builder": {"cuda": {"base_image": "cuda:12"}},
+    }  # fmt: skip
+    grant = a_grant(resource="local-container", resource_args={"local-container": args})
+    said = run_spec_of(grant, an_agent())["resource_args"]["local-container"]
+    assert said == {
+        "env": ["A=x y"], "memory": "2g", "shm-size": "1g", "pids-limit": 9, "init": True,
+        "gpus": '"device=0,1"', "label": ["a=b"], "device": ["/dev/fuse"], "volume": ["/d:/d:ro"],
+        "ulimit": ["nofile=1:2", "core=0"], "tmpfs": ["/t:size=1m"],
+        "builder": {"cuda": {"base_image": "cuda:12"}},
+    }  # fmt: skip
+    args.pop("grace_s"), args.pop("read_only")
+    assert own_spelling({"local-container": said}) == {
+        "local-container": {**args, "tmpfs": {"/t": "1m"}}
+    }
+    old = run_spec_of(grant, an_agent(version="wandb@0.20.1"))["resource_args"]["local-container"]
+    assert (old["env"], old["memory"], old["pids-limit"]) == (["'A=x y'"], "2g", 9)
+    other = {"ray": {"env": {"A": "1"}}}
+    assert run_spec_of(a_grant(resource_args=other), an_agent())["resource_args"] == other
 
 
 def test_what_an_agent_says_of_itself() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shipway.domain.config_keys import read_config
+from shipway.domain.docker_options import own_spelling
 from shipway.domain.draft_fields import check_field
 from shipway.domain.errors import Invalid, NotAvailable, TooLarge
 from shipway.domain.json_value import overlay, plain_mapping
@@ -150,6 +151,8 @@ def draft(  # noqa: PLR0917 - the signature is fixed
 
 def _draft_of(values: Mapping[str, Any]) -> Draft:
     checked = {name: check_field(name, value) for name, value in values.items()}
+    if checked.get("resource_args"):
+        checked["resource_args"] = own_spelling(checked["resource_args"])
     made = Draft(**{name: value for name, value in checked.items() if value is not None})
     _check_sources(made)
     check_parameters(made.parameters)

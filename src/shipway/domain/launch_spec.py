@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shipway.domain.docker_options import own_spelling
 from shipway.domain.draft import (
     DEFAULT_ENTRY_POINT,
     SIZE_LIMIT,
@@ -163,12 +164,13 @@ def _template_values(draft: Draft, original: LaunchSpec | None, queue: Queue) ->
 def _resource_args(
     draft: Draft, below: Job | LaunchSpec | None, queue: Queue, values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    config = queue.config.get("resource_args") or {}
-    merged = merge({}, fill(config, values) if values else config)
-    merged = merge(merged, below.resource_args if below else {})
+    config = own_spelling(queue.config.get("resource_args") or {}, field="config.resource_args")
+    merged = merge({}, own_spelling(fill(config, values)) if values else config)
+    merged = merge(merged, own_spelling(below.resource_args) if below else {})
     if isinstance(below, LaunchSpec) and draft.template_variables:
         # what the original run had of the queue's config holds its values: these are newer
-        merged = merge(merged, fill(templated(config, list(draft.template_variables)), values))
+        newer = fill(templated(config, list(draft.template_variables)), values)
+        merged = merge(merged, own_spelling(newer))
     return merge(merged, draft.resource_args)
 
 

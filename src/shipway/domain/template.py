@@ -90,7 +90,7 @@ def read_variables(value: Mapping[str, Any]) -> dict[str, Variable]:
 
 def check_placeholders(config: Mapping[str, Any], variables: Mapping[str, Variable]) -> None:
     """Raise `Invalid` for a placeholder in a queue's config that no variable fills."""
-    for path, name in _placeholders(config, "config"):
+    for path, name in placeholders(config, "config"):
         if name not in variables:
             declared = ", ".join(variables) or "none"
             raise Invalid(
@@ -139,7 +139,7 @@ def templated(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]
             below = templated(one, names)
             if below:
                 part[key] = below
-        elif wanted.intersection(name for _, name in _placeholders(one, key)):
+        elif wanted.intersection(name for _, name in placeholders(one, key)):
             part[key] = one
     return part
 
@@ -150,9 +150,26 @@ def fixed(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, one in config.items():
         if isinstance(one, Mapping):
             part[key] = fixed(one)
-        elif not any(_placeholders(one, key)):
+        elif not any(placeholders(one, key)):
             part[key] = one
     return part
+
+
+def placeholders(config: Any, path: str) -> list[tuple[str, str]]:
+    """Return where which variables stand."""
+    if isinstance(config, str):
+        return [(path, found[1]) for found in _PLACEHOLDER.finditer(config)]
+    if isinstance(config, Mapping):
+        return [
+            place for key, one in config.items() for place in placeholders(one, f"{path}.{key}")
+        ]
+    if isinstance(config, list | tuple):
+        return [
+            place
+            for index, one in enumerate(config)
+            for place in placeholders(one, f"{path}[{index}]")
+        ]
+    return []
 
 
 def read_text(text: str, variable: Variable) -> Any:
@@ -281,23 +298,6 @@ def _is_of(value: object, kind: VariableType) -> bool:
     if kind is VariableType.INTEGER:
         return isinstance(value, int)
     return isinstance(value, int) or math.isfinite(value)
-
-
-def _placeholders(config: Any, path: str) -> list[tuple[str, str]]:
-    """Return where which variables stand."""
-    if isinstance(config, str):
-        return [(path, found[1]) for found in _PLACEHOLDER.finditer(config)]
-    if isinstance(config, Mapping):
-        return [
-            place for key, one in config.items() for place in _placeholders(one, f"{path}.{key}")
-        ]
-    if isinstance(config, list | tuple):
-        return [
-            place
-            for index, one in enumerate(config)
-            for place in _placeholders(one, f"{path}[{index}]")
-        ]
-    return []
 
 
 def _shown(found: re.Match[str], values: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from shipway.domain.actor import Actor, Role
 from shipway.domain.client_agent import suits_clients
+from shipway.domain.container_args import check_rights
 from shipway.domain.errors import Conflict, Exists, Forbidden, Invalid, KeyReused, NotFound
 from shipway.domain.ids import Digest, ItemId, Random, RunId, new_item_id, new_run_id
 from shipway.domain.item import TERMINAL, Event, Item, ItemEvent, Note, State
@@ -255,6 +256,7 @@ class Items:
         key: str | None, body_hash: str | None, lock: Digest | None = None,
         retry_of: ItemId | None = None, run: Run | None = None,
     ) -> Item:  # fmt: skip
+        check_rights(spec, queue)  # the one way in: a spec of before is held to the queue of now
         self._space.check()
         now = self._clock.now()
         priority = Priority(spec.priority)

@@ -18,6 +18,7 @@ from shipway.domain.artifact import (
 )
 from shipway.domain.artifact_job import is_runnable, job_of, values_of
 from shipway.domain.config_schema import checkable
+from shipway.domain.docker_options import own_spelling
 from shipway.domain.errors import Invalid, NotFound
 from shipway.domain.job import Job, JobKind
 from shipway.domain.names import DEFAULT_PROJECT, check_name
@@ -163,7 +164,7 @@ def _read(values: Mapping[str, Any], *, entity: str) -> Job:
         args=_strings(values, "args") or (),
         run_config=_mapping(values, "run_config"),
         resource=values.get("resource"),
-        resource_args=_mapping(values, "resource_args"),
+        resource_args=own_spelling(_mapping(values, "resource_args")),
         python=values.get("python"),
         config_schema=_schema(values),
         is_partial=True,

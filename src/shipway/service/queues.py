@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shipway.domain.actor import Actor, Role
+from shipway.domain.container_args import check_restricted_variables
+from shipway.domain.docker_options import own_spelling
 from shipway.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from shipway.domain.ids import QueueId
 from shipway.domain.item import LIVE, State
@@ -232,6 +234,9 @@ class Queues:
                 value=settings[unknown[0]],
             )
         config = dict(_mapping(settings, "config", queue.config))
+        if isinstance(config.get("resource_args"), Mapping):
+            args = own_spelling(config["resource_args"], field="config.resource_args")
+            config["resource_args"] = args
         variables = dict(_mapping(settings, "template_variables", queue.template_variables))
         self._check_config(config, variables)
         on_lost, retries = queue.on_lost, queue.on_lost_retries
@@ -262,7 +267,9 @@ class Queues:
                 field="config.resource_args",
                 value=args,
             )
-        check_placeholders(config, read_variables(variables))
+        declared = read_variables(variables)
+        check_placeholders(config, declared)
+        check_restricted_variables(config, declared)
         for resource, values in args.items():
             known = fixed(values) if isinstance(values, Mapping) else values
             self._resources.check_args(resource, known, path=f"config.resource_args.{resource}")

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shipway.domain.config_schema import check_work, checkable
+from shipway.domain.container import read_container_args
 from shipway.domain.errors import Invalid
 from shipway.domain.job import Job
 from shipway.domain.launch_spec import LaunchSpec
+from shipway.domain.queue import LOCAL_CONTAINER
 from shipway.service.ports import Tx
 
 BUILT_IN = ("local-process", "local-container", "kubernetes", "slurm", "ray")
@@ -58,6 +60,8 @@ class Resources:
         """Raise `Invalid` with the path of the bad key."""
         if not isinstance(values, Mapping):
             raise Invalid(f"{path} must be a mapping, not {values!r}", field=path, value=values)
+        if resource == LOCAL_CONTAINER:
+            read_container_args(values, path=path)  # says in words what the schema has as patterns
         schema = self._schemas.get(resource)
         if schema is not None:
             self._check(schema, values, path)

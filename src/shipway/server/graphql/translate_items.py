@@ -14,6 +14,7 @@ from shipway.domain.errors import Invalid
 from shipway.domain.item import Stage
 from shipway.domain.queue import LOCAL_CONTAINER, LOCAL_PROCESS
 from shipway.domain.source import SourceKind
+from shipway.server.graphql.translate_containers import docker_options
 from shipway.service.client_agents import ClientGrant, ClientSays
 
 CLIENT = "wandb"
@@ -52,7 +53,7 @@ def run_spec_of(grant: ClientGrant, agent: Agent) -> dict[str, Any]:
         "run_id": spec.run_id,
         "author": spec.author,
         "resource": spec.resource,
-        "resource_args": dict(spec.resource_args),
+        "resource_args": docker_options(spec.resource_args, is_quoted=is_quoted),
         "docker": {"docker_image": spec.source["image"]} if is_image else {},
         "git": {},
         "overrides": overrides,
