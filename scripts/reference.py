@@ -40,6 +40,10 @@ AGENT_CONFIG = {
     "grace_s": "Seconds from SIGTERM to SIGKILL for items that say nothing; default: 10.",
     "git_hosts": "Patterns of hosts that may be fetched from; default: `*`.",
     "git_protocols": "Protocols that may be fetched over; default: `https`, `ssh`.",
+    "container": "What containers may be: a section with `engine`, `network`, `images`, `mounts`, "
+    "`devices`, `users`; see [What a container may be](../how-to/containers-policy.md).",
+    "secure_mode": "`true`: launches have no entry point of an image, mounts, devices or network "
+    "`host` of their own; default: `false`.",
     "keep_work_h": "Hours that an unused copy of a source waits for another attempt; default: 24.",
     "keep_failed_h": "Hours that the folder of a failed attempt is kept; default: 168, a week.",
     "keep_failed": "Folders of failed attempts that are kept at most; default: 20.",

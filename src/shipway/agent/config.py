@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from shipway.agent.bounds import HOUR_S, Bounds
+from shipway.agent.container_config import read_container_policy
 from shipway.agent.lease import GRACE_S
 from shipway.agent.state import UNLIMITED
 from shipway.domain.agent import RunAs
@@ -19,7 +20,7 @@ from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.source import SourcePolicy
 
 _WANDB_ONLY = frozenset(
-    {"max_schedulers", "secure_mode", "verbosity", "environment", "registry", "builder"}
+    {"max_schedulers", "verbosity", "environment", "registry", "builder"}
 )  # read and kept, but nothing of this release hangs on them
 GB = 10**9
 _PLACES = ("environment", "registry", "builder")
@@ -38,12 +39,13 @@ class Config:
     grace_s: float = GRACE_S  # between SIGTERM and SIGKILL, for items that say nothing
     git_hosts: tuple[str, ...] = ("*",)
     git_protocols: tuple[str, ...] = ("https", "ssh")
+    container: ContainerPolicy = field(default_factory=ContainerPolicy)
+    secure_mode: bool = False  # is `is_strict` of `container`
     keep_work_h: float = 24.0  # unused folders that wait for another attempt at their tree
     keep_failed_h: float = 168.0  # folders of attempts that failed
     keep_failed: int = 20  # of those, the newest
     environments_gb: float = 20.0
     sources_gb: float = 10.0
-    container: ContainerPolicy = field(default_factory=ContainerPolicy)
     wandb: Mapping[str, Any] = field(default_factory=dict)  # their keys that change nothing here
 
     @property
@@ -99,6 +101,8 @@ def parse_config(values: Mapping[str, Any], *, where: str) -> Config:
             checked.setdefault("grace_s", _seconds(key, value))
         else:
             checked[key] = _READERS[key](key, value)
+    policy = checked.get("container", ContainerPolicy())
+    checked["container"] = replace(policy, is_strict=checked.get("secure_mode", False))
     return Config(**checked)
 
 
@@ -175,6 +179,12 @@ def _run_as(key: str, value: object) -> RunAs:
         raise _wrong(key, value, f"one of {', '.join(RunAs)}") from None
 
 
+def _flag(key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(key, value, "true or false")
+    return value
+
+
 def _seconds(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise _wrong(key, value, "a number of seconds, 0 or more")
@@ -213,6 +223,8 @@ _READERS: Mapping[str, Callable[[str, object], Any]] = {
     "grace_s": _seconds,
     "git_hosts": _texts,
     "git_protocols": _texts,
+    "container": read_container_policy,
+    "secure_mode": _flag,
     "keep_work_h": _amount,
     "keep_failed_h": _amount,
     "keep_failed": _count,
