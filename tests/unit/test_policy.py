@@ -206,6 +206,19 @@ def test_why_an_item_waits_is_said_with_what_to_do() -> None:
     assert sentence(an_item(resource="moon"), an_agent(resources=())) == (
         "No agent of queue 'default' offers the resource 'moon' (offered: none)."
     )
+    lacks = {"lacks": {"local-container": "no docker or podman\n was found.", "odd": 7}}
+    image, without = an_item(resource="local-container"), an_agent(facts=lacks)
+    other = an_agent(id=AgentId("a2"), hostname="hut", facts={"lacks": {"local-container": "off"}})
+    mend = "'shipway doctor' there says how to mend it."
+    assert sentence(image, without, an_agent(facts={"lacks": "odd"}), other) == (
+        "No live agent of queue 'default' can run an image: agent a1 (box) says: no docker or "
+        f"podman was found; agent a2 (hut) says: off. {mend}"
+    )
+    assert sentence(image, *[without] * 7).endswith(f"was found; and 2 more. {mend}")
+    assert "offers the resource 'odd'" in sentence(an_item(resource="odd"), without)
+    able = an_agent(resources=("local-container",))
+    assert sentence(image, without, able) == "It is next: an agent is about to take it."
+    assert "says" not in sentence(item, without)
     assert sentence(item, an_agent(user=UserName("bob"))) == (
         "The agents of queue 'default' run only their own users' items, and none of them is "
         "ann's; an agent with run_as 'shared' would take it."

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shipway.domain.actor import Role
-from shipway.domain.agent import Agent, AgentState, RunAs
+from shipway.domain.agent import SILENT_AFTER_MS, Agent, AgentState, RunAs
 from shipway.domain.errors import Forbidden, Invalid, NotFound
 from shipway.domain.ids import AgentId, ItemId, Token, UserName
 from shipway.service.agents import QUEUES_LIMIT, SLOTS_LIMIT
@@ -260,3 +260,23 @@ def test_an_admin_s_agent_may_serve_the_queues_of_others(world: World) -> None:
     agent = world.do(lambda tx: world.service.agents.get(tx, world.root, "agent-two"))
     queue = world.do(lambda tx: world.service.queues.named(tx, world.ann, "default"))
     assert agent.queue_ids == (queue.id,)
+
+
+def test_an_image_that_no_agent_can_run_is_told_what_the_agents_say_of_it(world: World) -> None:
+    item = world.add(source=None, docker_image="box:1")
+    facts = {"lacks": {"local-container": "no container engine can be used: no program docker"}}
+    world.register("agent-two", hostname="box", facts=facts)
+    explain = world.service.items.explain
+    why = world.do(lambda tx: explain(tx, world.ann, item.id))
+    assert [reason.code for reason in why.reasons] == ["lacks"]
+    assert str(why).startswith(
+        "No live agent of queue 'default' can run an image: agent agent-two (box) says: no "
+        "container engine can be used: no program docker."
+    )
+    world.pass_time(SILENT_AFTER_MS)
+    world.register("agent-three")
+    why = world.do(lambda tx: explain(tx, world.ann, item.id))
+    assert [reason.code for reason in why.reasons] == ["resource"]
+    world.register("agent-four", resources=["local-container"])
+    why = world.do(lambda tx: explain(tx, world.ann, item.id))
+    assert [reason.code for reason in why.reasons] == ["next"]

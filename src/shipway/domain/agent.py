@@ -11,6 +11,8 @@ from shipway.domain.disk import Room
 from shipway.domain.ids import AgentId, QueueId, UserName
 
 CLIENT_FACT = "client"  # what such an agent says of itself, by the name that its client has
+LACKS_FACT = "lacks"  # resource -> why an agent does not offer it, as it registers
+LACK_LIMIT = 300  # characters of such a reason that are shown
 SILENT_AFTER_MS = 60_000  # an agent not heard of for so long is shown as away
 
 
@@ -57,6 +59,12 @@ class Agent:
     def is_live(self, now: int) -> bool:
         """Tell whether it is there: it said no goodbye and was heard of lately."""
         return self.state is not AgentState.GONE and now - self.seen_at < SILENT_AFTER_MS
+
+    def lack(self, resource: str) -> str:
+        """Return why it does not offer a resource that it could have, if it said so."""
+        lacks = self.facts.get(LACKS_FACT)
+        said = lacks.get(resource) if isinstance(lacks, Mapping) else None
+        return " ".join(said.split())[:LACK_LIMIT].rstrip(".") if isinstance(said, str) else ""
 
     @property
     def short_room(self) -> Room | None:

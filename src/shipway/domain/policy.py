@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from shipway.domain.agent import Agent, AgentState, RunAs
 from shipway.domain.disk import Room
 from shipway.domain.item import Event, Failure, FailureClass, Item, Stage, State
-from shipway.domain.queue import LOST_LIMIT, OnLost, Queue
+from shipway.domain.queue import LOCAL_CONTAINER, LOST_LIMIT, OnLost, Queue
+
+LACKING_SHOWN = 5  # agents that a reason names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,12 +168,7 @@ def _no_agent(item: Item, queue: Queue, agents: Sequence[Agent], now: int) -> Re
         return Reason(code="no_agent", text=text)
     offering = [agent for agent in alive if item.resource in agent.resources]
     if not offering:
-        offered = sorted({resource for agent in alive for resource in agent.resources})
-        return Reason(
-            code="resource",
-            text=f"No agent of queue {queue.name!r} offers the resource {item.resource!r} "
-            f"(offered: {', '.join(offered) or 'none'}).",
-        )
+        return _not_offered(item, queue, alive)
     if not any(_may_run(agent, item) for agent in offering):
         return _not_for_them(item, queue, offering)
     if not any(_fits(agent, item, now) for agent in agents):
@@ -185,6 +182,25 @@ def _no_agent(item: Item, queue: Queue, agents: Sequence[Agent], now: int) -> Re
         )
         return Reason(code="draining", text=text)
     return None
+
+
+def _not_offered(item: Item, queue: Queue, alive: Sequence[Agent]) -> Reason:
+    lacking = [agent for agent in alive if agent.lack(item.resource)]
+    if not lacking:
+        offered = sorted({resource for agent in alive for resource in agent.resources})
+        return Reason(
+            code="resource",
+            text=f"No agent of queue {queue.name!r} offers the resource {item.resource!r} "
+            f"(offered: {', '.join(offered) or 'none'}).",
+        )
+    what = "an image" if item.resource == LOCAL_CONTAINER else f"the resource {item.resource!r}"
+    said = [f"agent {one.id} ({one.hostname}) says: {one.lack(item.resource)}" for one in lacking]
+    more = f"; and {len(said) - LACKING_SHOWN} more" if len(said) > LACKING_SHOWN else ""
+    return Reason(
+        code="lacks",
+        text=f"No live agent of queue {queue.name!r} can run {what}: "
+        f"{'; '.join(said[:LACKING_SHOWN])}{more}. 'shipway doctor' there says how to mend it.",
+    )
 
 
 def _not_for_them(item: Item, queue: Queue, offering: Sequence[Agent]) -> Reason:
