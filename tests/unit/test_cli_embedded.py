@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shipway.cli import children
-from shipway.cli.checks import Verdict, check_git, check_platform, check_pythons
+from shipway.cli.checks import check_git, check_platform, check_pythons
 from shipway.cli.children import (
     FIRST_PAUSE_S,
     HEALTHY_AFTER_S,
@@ -23,6 +23,7 @@ from shipway.cli.children import (
 )
 from shipway.cli.embedded import child_env, choose_port
 from shipway.cli.embedded_home import EmbeddedHome
+from shipway.cli.finding import Verdict
 from shipway.cli.log import Lines, Printer
 from shipway.domain.attempt import Frame, LogStream
 from shipway.domain.errors import Conflict, ShipwayError

@@ -9,13 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from shipway.cli.finding import Finding, Verdict
 from shipway.domain.agent import room_in
 from shipway.domain.disk import Room, in_words
 from shipway.domain.errors import ShipwayError
@@ -27,24 +26,6 @@ CLOCK_LIMIT_S = 5.0  # between this clock and the server's
 OLDEST_GIT = (2, 34)
 
 Run = Callable[[Sequence[str]], str | None]  # a command's output, None where it fails
-
-
-class Verdict(StrEnum):
-    """How a checked thing stands."""
-
-    GOOD = "good"  # as it should be
-    ODD = "odd"  # works, but something is missing or slower
-    BAD = "bad"  # a launch will fail of it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One checked thing."""
-
-    name: str
-    verdict: Verdict
-    text: str
-    remedy: str = ""
 
 
 def run_command(argv: Sequence[str]) -> str | None:
@@ -98,18 +79,6 @@ def check_pythons(run: Run = run_command) -> Finding:
         )
     names = dict.fromkeys(line.split()[0] for line in listing.splitlines() if line.strip())
     return _good("pythons", ", ".join(names))
-
-
-def check_engines(run: Run = run_command) -> Finding:
-    """Look for container engines; local processes need none."""
-    found = [
-        f"{name} {version}"
-        for name in ("docker", "podman")
-        if (version := run([name, "version", "--format", "{{.Client.Version}}"]))
-    ]
-    if found:
-        return _good("engines", ", ".join(found))
-    return _good("engines", "no docker or podman: not needed for local processes")
 
 
 def check_file_system(home: Path) -> Finding:

@@ -8,12 +8,9 @@ from dataclasses import asdict
 import click
 
 from shipway.cli.checks import (
-    Finding,
-    Verdict,
     check_agents,
     check_clock,
     check_disk,
-    check_engines,
     check_file_system,
     check_git,
     check_home,
@@ -23,6 +20,8 @@ from shipway.cli.checks import (
     check_uv,
 )
 from shipway.cli.connection import settings
+from shipway.cli.engine_checks import check_engines
+from shipway.cli.finding import Finding, Verdict
 from shipway.cli.output import as_json, emit_list, say
 from shipway.domain.errors import ShipwayError
 from shipway.sdk.connection import known_address
@@ -56,7 +55,7 @@ def examine() -> list[Finding]:
         check_git(),
         check_uv(),
         check_pythons(),
-        check_engines(),
+        *check_engines(os.environ),
         finding,
     ]
     if home is None:
