@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ from shipway.domain.errors import Forbidden, Invalid, ShipwayError
 from shipway.domain.image_ref import ImageRef
 from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.container_refusal import Wish, refusal
+from shipway.plugins.errors import PermanentError
+from shipway.plugins.runner import Container, RunnerContext
+from shipway.runners.container_argv import Naming, run_words
+from shipway.runners.container_terms import agreed_args
 from shipway.service.ports import ItemFilter
 from tests.support.hostile_containers import ARGS, ENTRY_POINTS, HARMLESS, IMAGES, RIGHTS
 from tests.unit.conftest import World
@@ -63,3 +68,54 @@ def test_what_is_only_a_value_is_taken(world: World, args: dict[str, Any]) -> No
     launch(world, args)
     assert agent_says(args) == ""
     assert read_container_args(args) != ContainerArgs()
+
+
+NAMING = Naming(name="shipway-i.1", labels={"item": "i"}, id_file="/i/cid", env_file="/i/env")
+BARE = run_words("docker", NAMING, Container(image="sha256:0"), {}, network="none")
+
+
+def a_context(**changes: Any) -> RunnerContext:
+    said: dict[str, Any] = {
+        "home": Path("/home/ann/.agent/runner"), "attempts": Path("/home/ann/.agent/attempts"),
+        "agent": "a", "slots": 1, "base_url": SERVER, "key_file": Path("/home/ann/.agent/key"),
+        "notify": print, **changes,
+    }  # fmt: skip
+    return RunnerContext(**said)
+
+
+@pytest.mark.parametrize("args", ARGS, ids=str)
+def test_no_argv_is_written_of_it(args: dict[str, Any]) -> None:
+    with pytest.raises(PermanentError):
+        agreed_args(args, a_context(), image_user="1000")
+
+
+@pytest.mark.parametrize("args", HARMLESS, ids=str)
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_a_value_is_one_word_of_an_argv_or_none(engine: str, args: dict[str, Any]) -> None:
+    agreed = agreed_args(args, a_context(), image_user="1000")
+    entry = Container(image="sha256:0", entry_point=("sh", "--privileged"), args=("-v", "/:/x"))
+    words = run_words(engine, NAMING, entry, agreed, network="none")
+    end = words.index("--")
+    assert words[end:] == ["--", "sha256:0", "--privileged", "-v", "/:/x"]
+    assert not {"--privileged", "-v", "/:/x"} & set(words[:end])
+    assert len(words[:end]) - len(BARE) <= 1
+
+
+def test_what_is_agreed_on_is_written_out() -> None:
+    policy = ContainerPolicy(mounts=("/usr",))
+    args = {
+        "memory": "1.5 GiB", "tmpfs": {"/t": "1Mi"}, "cpus": 2, "grace_s": 3,
+        "mounts": [{"source": "/usr", "target": "/in"}],
+    }  # fmt: skip
+    assert agreed_args(args, a_context(policy=policy), image_user="") == {
+        "memory": 3 << 29, "tmpfs": {"/t": 1 << 20}, "cpus": 2, "grace_s": 3, "network": "bridge",
+        "mounts": [{"source": "/usr", "target": "/in", "read_only": True}],
+    }  # fmt: skip
+    every = ContainerPolicy(mounts=("/*",))
+    for own in ("/home/ann/.agent/sources", "/srv/engine.sock"):
+        bad = {"mounts": [{"source": own, "target": "/in"}]}
+        context = a_context(policy=every, env={"DOCKER_HOST": "unix:///srv/engine.sock"})
+        with pytest.raises(PermanentError, match="opens the machine or the agent itself"):
+            agreed_args(bad, context, image_user="")
+    with pytest.raises(PermanentError, match="user 'root' is not allowed"):
+        agreed_args({}, a_context(policy=ContainerPolicy(users=("1000",))), image_user="")

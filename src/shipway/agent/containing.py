@@ -28,6 +28,8 @@ from shipway.domain.item import Stage
 from shipway.engines.engine import find_engine
 from shipway.engines.images import get_image
 from shipway.plugins.container_policy import ContainerPolicy
+from shipway.plugins.container_refusal import entry_point_refusal, image_refusal
+from shipway.plugins.errors import PermanentError
 from shipway.plugins.image_builder import Image, ImageBuilder, ImageRequest, image_options
 from shipway.plugins.runner import Container
 from shipway.plugins.source import Print, Tree
@@ -109,6 +111,9 @@ class ContainerPreparer:
 
     def _image(self, lease: Lease, tree: Tree) -> Image:
         if tree.image:
+            words = [str(word) for word in lease.spec.get("entry_point") or ()]
+            if why := entry_point_refusal(self._policy, words):
+                raise PermanentError(why)
             return Image(image=tree.image, digest=tree.image, is_cached=True)
         start = tree.path / tree.subdirectory
         if not start.is_dir():
@@ -129,6 +134,8 @@ class ContainerPreparer:
         engine = find_engine(self._env, self._policy.engine)
         ref = ImageRef.parse(base, field="resource_args.local-container.base_image")
         pull = str(lease.args.get("pull") or "missing")
+        if why := image_refusal(self._policy, ref):
+            raise PermanentError(why)
         facts = get_image(engine, ref, print=tell, pull=pull, platform=lease.args.get("platform"))
         workdir = f"{WORK}/{tree.subdirectory}".rstrip("/")
         return Image(image=facts.id, digest=facts.id, is_cached=True, workdir=workdir)

@@ -20,6 +20,7 @@ ROOT = ("root", "0")
 _HUB = (DEFAULT_REGISTRY, "index.docker.io", "registry-1.docker.io")
 _NETWORKS = list(Network)
 _EVERY = ("*",)
+_STRICT = "this agent has secure_mode, which allows a launch"
 
 Real = Callable[[str], str]  # where a path leads, links followed: `os.path.realpath`
 
@@ -53,6 +54,15 @@ def image_refusal(policy: ContainerPolicy, ref: ImageRef) -> str:
     return _said(f"the image {host}/{repository}", "images", policy.images)
 
 
+def entry_point_refusal(policy: ContainerPolicy, entry_point: Sequence[str]) -> str:
+    """Return why a launch may not name a program in place of an image's own, or nothing."""
+    if not entry_point:
+        return ""
+    if entry_point[0].startswith("-"):
+        return f"entry_point begins with {entry_point[0][:80]!r}, which is no program"
+    return f"{_STRICT} no entry_point of its own" if policy.is_strict else ""
+
+
 def network_of(policy: ContainerPolicy, asked: Network | None, server_url: str) -> Network:
     """Return the network that a container gets: the one asked for, else the policy's."""
     return asked or _limit(policy, server_url)
@@ -67,8 +77,7 @@ def _reasons(policy: ContainerPolicy, wish: Wish, real: Real) -> Iterator[str]:
     args = wish.args
     if wish.image is not None:
         yield from filter(None, [image_refusal(policy, wish.image)])
-    if wish.entry_point and wish.entry_point[0].startswith("-"):
-        yield f"entry_point begins with {wish.entry_point[0][:80]!r}, which is no program"
+    yield from filter(None, [entry_point_refusal(policy, wish.entry_point)])
     if policy.is_strict:
         yield from _strict_reasons(wish)
     for mount in args.mounts:
@@ -86,14 +95,13 @@ def _reasons(policy: ContainerPolicy, wish: Wish, real: Real) -> Iterator[str]:
 
 def _strict_reasons(wish: Wish) -> Iterator[str]:
     kept = {
-        "entry_point": wish.entry_point,
         "mounts": wish.args.mounts,
         "devices": wish.args.devices,
         "network host": wish.args.network is Network.HOST,
     }
     for what, is_asked in kept.items():
         if is_asked:
-            yield f"this agent has secure_mode, which allows a launch no {what} of its own"
+            yield f"{_STRICT} no {what} of its own"
 
 
 def _mount_reasons(

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from shipway.domain.attempt import Cause, Ending, Phase
 from shipway.engines.engine import Engine, find_engine
@@ -22,13 +21,13 @@ from shipway.plugins.errors import PermanentError, PluginError
 from shipway.plugins.runner import Container, RunnerContext, RunRequest, RunStatus
 from shipway.runners import container_keeper
 from shipway.runners.container_argv import LABEL, Naming, env_lines, run_words
+from shipway.runners.container_terms import agreed_args
 from shipway.runners.local_reins import argv_of
 from shipway.runners.local_supervised import SupervisedRunner
 
 KEEPER = str(Path(container_keeper.__file__).resolve())
 LEAVE_LIMIT_S = 10.0  # that an agent that ends waits for the last containers' removal
 AGAIN_S = 5.0  # between tries to remove what an engine that is away has
-_LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 _OURS = (
     Cause.STOP,
     Cause.TIME_LIMIT,
@@ -163,14 +162,8 @@ class LocalContainerRunner:
             id_file=str(folder / container_keeper.CID),
             env_file=str(folder / "env"),
         )
-        network = request.args.get("network") or self._context.policy.network
-        words = run_words(
-            engine.name,
-            naming,
-            container,
-            request.args,
-            network=network or default_network(self._context.base_url),
-        )
+        args = agreed_args(request.args, self._context, image_user=facts.user)
+        words = run_words(engine.name, naming, container, args, network=args["network"])
         env = dict(request.env)
         if own := facts.variable("PYTHONPATH"):
             env["PYTHONPATH"] = ":".join(filter(None, (env.get("PYTHONPATH"), own)))
@@ -255,12 +248,6 @@ class LocalContainerRunner:
 def container_name(handle: str) -> str:
     """Return the name of an attempt's container."""
     return f"shipway-{handle}"
-
-
-def default_network(base_url: str) -> str:
-    """Return the network on which a server can be reached from inside."""
-    host = urlsplit(base_url).hostname or ""
-    return "host" if host.startswith(_LOOPBACK) else "bridge"
 
 
 def refine(ending: Ending, end: Mapping[str, Any] | None) -> Ending:

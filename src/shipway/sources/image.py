@@ -5,6 +5,8 @@ from __future__ import annotations
 from shipway.domain.image_ref import ImageRef
 from shipway.engines.engine import Engine, find_engine
 from shipway.engines.images import get_image
+from shipway.plugins.container_refusal import image_refusal
+from shipway.plugins.errors import PermanentError
 from shipway.plugins.source import FetchRequest, Tree
 
 
@@ -17,6 +19,8 @@ class ImageSource:
     def fetch(self, request: FetchRequest) -> Tree:
         """Have the image where its container starts; the tree beside it is empty."""
         ref = ImageRef.parse(str(request.source["image"]), field="source.image")
+        if why := image_refusal(request.containers, ref):
+            raise PermanentError(why)
         digest = request.source.get("digest")
         if digest and not ref.digest:
             ref = ref.pinned(str(digest))
