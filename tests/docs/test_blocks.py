@@ -18,6 +18,7 @@ PAGES = [
     ROOT / "docs/how-to/disk.md",
     ROOT / "docs/how-to/template-variables.md",
     ROOT / "docs/how-to/jobs.md",
+    ROOT / "docs/how-to/containers-policy.md",
 ]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE_LIMIT_S = 240.0

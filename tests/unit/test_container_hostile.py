@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from shipway.plugins.errors import PermanentError
 from shipway.plugins.runner import Container, RunnerContext
 from shipway.runners.container_argv import Naming, run_words
 from shipway.runners.container_terms import agreed_args
+from shipway.schemas import check, shipped
 from shipway.service.ports import ItemFilter
 from tests.support.hostile_containers import ARGS, ENTRY_POINTS, HARMLESS, IMAGES, RIGHTS
 from tests.unit.conftest import World
@@ -48,6 +50,24 @@ def test_no_server_queues_it(world: World, args: dict[str, Any]) -> None:
 @pytest.mark.parametrize("args", ARGS, ids=str)
 def test_no_agent_hands_it_on_even_if_a_server_does(args: dict[str, Any]) -> None:
     assert agent_says(args)
+
+
+def test_schema_and_reader_refuse_the_same() -> None:
+    schema = shipped()["local-container"]
+    for args in (*ARGS, *RIGHTS, *HARMLESS):
+        says = {
+            agrees(lambda: check(schema, args, "args")),
+            agrees(lambda: read_container_args(args)),
+        }
+        assert len(says) == 1, args
+
+
+def agrees(work: Callable[[], object]) -> bool:
+    try:
+        work()
+    except Invalid:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("name", IMAGES, ids=ascii)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -246,3 +247,16 @@ def test_what_no_container_may_be_is_refused_of_queue_job_and_launch(
     a_queue(world)
     with pytest.raises(ShipwayError, match=r"resource_args\.local-container\."):
         add(world, **args)
+
+
+def test_a_queue_of_before_is_read_as_it_was_written(world: World) -> None:
+    made = a_queue(world)
+    old = {"m": "2g", "env": ["A=1"], "volume": "/data:/data:ro"}
+    config = {"resource_args": {"local-container": old}}
+    world.do(lambda tx: tx.queues.update(replace(made, config=config)))
+    wanted = {"memory": "1g", "env": {"A": "1", "B": "2"}, "mounts": [DATA]}
+    assert args_of(add(world, memory="1g", env={"B": "2"})) == wanted
+    config = {"resource_args": {"local-container": {"privileged": True}}}
+    world.do(lambda tx: tx.queues.update(replace(made, config=config)))
+    with pytest.raises(Invalid, match=r"config\.resource_args\.local-container\.privileged is not"):
+        add(world)
