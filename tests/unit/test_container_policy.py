@@ -15,6 +15,7 @@ from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.container_refusal import (
     Wish,
     image_refusal,
+    matched_image,
     network_of,
     real_mounts,
     refusal,
@@ -93,6 +94,23 @@ def test_an_image_that_is_refused_is_named_as_a_pattern_would_have_it() -> None:
     policy = ContainerPolicy(images=("ghcr.io/*",))
     assert "the image docker.io/library/box" in why(policy, a_wish())
     assert why(policy, a_wish(image=None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("images", "image", "told"),
+    [
+        (("*",), "python:3", "python:3"),
+        (("docker.io/*",), "python:3", "docker.io/library/python:3"),
+        (("docker.io/*",), "ann/box", "docker.io/ann/box"),
+        (("ghcr.io/*",), "ghcr.io/a/b@sha256:" + "0" * 64, "ghcr.io/a/b@sha256:" + "0" * 64),
+    ],
+)
+def test_an_engine_is_told_the_name_that_was_matched(
+    images: tuple[str, ...], image: str, told: str
+) -> None:
+    """Earns: podman looks short names up in registries of its own list."""
+    found = matched_image(ContainerPolicy(images=images), ImageRef.parse(image))
+    assert str(found) == told
 
 
 def test_mounts_are_allowed_by_pattern() -> None:

@@ -28,7 +28,11 @@ from shipway.domain.item import Stage
 from shipway.engines.engine import find_engine
 from shipway.engines.images import get_image
 from shipway.plugins.container_policy import ContainerPolicy
-from shipway.plugins.container_refusal import entry_point_refusal, image_refusal
+from shipway.plugins.container_refusal import (
+    entry_point_refusal,
+    image_refusal,
+    matched_image,
+)
 from shipway.plugins.errors import PermanentError
 from shipway.plugins.image_builder import Image, ImageBuilder, ImageRequest, image_options
 from shipway.plugins.runner import Container
@@ -136,6 +140,7 @@ class ContainerPreparer:
         pull = str(lease.args.get("pull") or "missing")
         if why := image_refusal(self._policy, ref):
             raise PermanentError(why)
+        ref = matched_image(self._policy, ref)
         facts = get_image(engine, ref, print=tell, pull=pull, platform=lease.args.get("platform"))
         workdir = f"{WORK}/{tree.subdirectory}".rstrip("/")
         return Image(image=facts.id, digest=facts.id, is_cached=True, workdir=workdir)

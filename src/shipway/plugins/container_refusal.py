@@ -54,6 +54,14 @@ def image_refusal(policy: ContainerPolicy, ref: ImageRef) -> str:
     return _said(f"the image {host}/{repository}", "images", policy.images)
 
 
+def matched_image(policy: ContainerPolicy, ref: ImageRef) -> ImageRef:
+    """Return an image's name as it was matched: no engine looks for a short one elsewhere."""
+    if policy.images == _EVERY or ref.registry:
+        return ref
+    host, repository = _written_out(ref)
+    return replace(ref, registry=host, repository=repository)
+
+
 def entry_point_refusal(policy: ContainerPolicy, entry_point: Sequence[str]) -> str:
     """Return why a launch may not name a program in place of an image's own, or nothing."""
     if not entry_point:

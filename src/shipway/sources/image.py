@@ -5,7 +5,7 @@ from __future__ import annotations
 from shipway.domain.image_ref import ImageRef
 from shipway.engines.engine import Engine, find_engine
 from shipway.engines.images import get_image
-from shipway.plugins.container_refusal import image_refusal
+from shipway.plugins.container_refusal import image_refusal, matched_image
 from shipway.plugins.errors import PermanentError
 from shipway.plugins.source import FetchRequest, Tree
 
@@ -21,6 +21,7 @@ class ImageSource:
         ref = ImageRef.parse(str(request.source["image"]), field="source.image")
         if why := image_refusal(request.containers, ref):
             raise PermanentError(why)
+        ref = matched_image(request.containers, ref)
         digest = request.source.get("digest")
         if digest and not ref.digest:
             ref = ref.pinned(str(digest))
