@@ -185,7 +185,7 @@ def test_a_push_is_an_item_of_ours_and_a_run_to_come(server: Running) -> None:
         (a_push({"overrides": {"colour": 1}}), 400, "unknown key 'colour'"),
         (a_push({"overrides": {"args": [1]}}), 400, "overrides.args must be a list of strings"),
         (a_push({"builder": {"type": "x"}}), 400, "config.builder is not available"),
-        (a_push({"registry": {"url": "x"}}), 400, "config.registry (repository) is not available"),
+        (a_push({"registry": {"url": "x:tag"}}), 400, "names a tag or a digest"),
         (a_push({"_wandb_api_key": "k"}), 400, "is set by a server"),
         (a_push({"_resume_count": 1, "run_id": "never"}), 404, "there is no run ann/demo/never"),
         (a_push({"entity": "nobody"}), 404, "there is no entity 'nobody'"),
