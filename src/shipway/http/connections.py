@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from shipway.client.proxies import Proxy, proxy_for
 from shipway.domain.errors import Invalid
+from shipway.http.proxies import Proxy, proxy_for
 
 if TYPE_CHECKING:
     import ssl

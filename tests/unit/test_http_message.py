@@ -8,7 +8,7 @@ from http.client import BadStatusLine, HTTPException, IncompleteRead, InvalidURL
 
 import pytest
 
-from shipway.client.message import (
+from shipway.http.message import (
     HEADERS_LIMIT,
     ONE_SEND,
     Answer,
