@@ -54,7 +54,7 @@ KINDS = {
     "shipway.sources": "fetches code",
     "shipway.builders": "makes environments",
     "shipway.runners": "starts programs on a resource",
-    "shipway.registries": "speaks to container registries (none yet)",
+    "shipway.registries": "knows the logins and the images of container registries",
     "shipway.search": "chooses the parameters of a sweep's runs",
     "shipway.devices": "counts and hands out devices (none yet)",
 }

@@ -1,0 +1,182 @@
+"""Real registries, plain, with a login and with TLS: what they say, and both engines through us."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import socket
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shipway.domain.image_ref import ImageRef
+from shipway.engines.engine import EngineRefused
+from shipway.engines.login import lent_login
+from shipway.plugins.errors import PermanentError, TemporaryError
+from shipway.plugins.registry import Credentials, registry_for
+from tests.support.engines import ENGINES, TestEngine, a_registry, an_engine, trust
+
+PASSWORD = "open sesame"
+HTPASSWD = "ada:$2y$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW\n"  # bcrypt of it
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def lent(request: pytest.FixtureRequest) -> Iterator[TestEngine]:
+    with an_engine(request.param) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with a_registry(tmp_path_factory.mktemp("plain") / "r") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with a_registry(tmp_path_factory.mktemp("locked") / "r", htpasswd=HTPASSWD) as address:
+        yield address
+
+
+def a_user(home: Path, address: str, password: str = PASSWORD) -> dict[str, str]:
+    """Return the variables of somebody who once said `docker login`."""
+    pair = base64.b64encode(f"ada:{password}".encode()).decode()
+    (home / ".docker").mkdir(parents=True)
+    (home / ".docker/config.json").write_text(json.dumps({"auths": {address: {"auth": pair}}}))
+    return {"HOME": str(home), "PATH": os.environ["PATH"]}
+
+
+def push(lent: TestEngine, ref: ImageRef, user: dict[str, str]) -> None:
+    trust(lent, ref.host)
+    lent.engine.run("import", "-", str(ref), input=a_small_tar())
+    with lent_login(lent.engine, ref, registry_for(ref, user)) as env:
+        lent.engine.run("push", str(ref), env=env)
+    lent.engine.run("rmi", str(ref))
+
+
+def pull(lent: TestEngine, ref: ImageRef, user: dict[str, str]) -> set[str]:
+    """Return the digests that the engine says of what it pulled.
+
+    Podman adds the one that the image had before it was pushed, which no registry knows.
+    """
+    with lent_login(lent.engine, ref, registry_for(ref, user)) as env:
+        lent.engine.run("pull", ref.exact, env=env)
+    words = ("image", "inspect", "--format", "{{json .RepoDigests}}", ref.exact)
+    names = json.loads(lent.engine.run(*words))
+    return {name.partition("@")[2] for name in names if name.startswith(f"{ref.name}@")}
+
+
+def a_small_tar() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("empty"))
+    return out.getvalue()
+
+
+def leftovers() -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob("shipway-login-*"))
+
+
+def test_a_name_stands_for_what_the_engine_pushed(lent: TestEngine, plain: str) -> None:
+    user = {"HOME": str(lent.folder / "home")}
+    ref = ImageRef.parse(f"{plain}/team/{lent.name}:1")
+    registry = registry_for(ref, user)
+    assert registry.manifest(ref) is None
+    push(lent, ref, user)
+    found = registry.manifest(ref)
+    assert found is not None
+    assert found.platforms == ("linux/amd64",)
+    pinned = ref.pinned(found.digest)
+    assert found.digest in pull(lent, pinned, user)
+    assert registry.manifest(pinned) == found
+    assert registry.manifest(ref.pinned("sha256:" + "0" * 64)) is None
+
+
+def settings_of(lent: TestEngine, address: str) -> Path:
+    """Give the engine's user settings under which the engine itself finds no login."""
+    path = lent.folder / ("config/config.json" if lent.name == "docker" else "auth.json")
+    path.parent.mkdir(exist_ok=True)
+    helper = {"credsStore": "not-there", "credHelpers": {address: "not-there"}}
+    path.write_text(json.dumps({"auths": {"other.example": {"auth": "YTpi"}}, **helper}))
+    return path
+
+
+def test_a_login_is_lent_and_leaves_nothing_behind(
+    lent: TestEngine, locked: str, tmp_path: Path
+) -> None:
+    user = a_user(tmp_path / "home", locked)
+    ref = ImageRef.parse(f"{locked}/{lent.name}:1")
+    own = settings_of(lent, locked)
+    before = own.read_bytes()
+    with pytest.raises(EngineRefused, match=r"not-there|auth|denied"):
+        push(lent, ref, {"HOME": str(tmp_path)})
+    push(lent, ref, user)
+    found = registry_for(ref, user).manifest(ref)
+    assert found is not None
+    assert found.digest in pull(lent, ref, user)
+    assert own.read_bytes() == before
+    own.unlink() if lent.name == "docker" else own.write_text("{}")
+    assert not leftovers()
+
+
+def test_a_wrong_password_is_told_from_none(locked: str, tmp_path: Path) -> None:
+    ref = ImageRef.parse(f"{locked}/team/x:1")
+    wrong = registry_for(ref, a_user(tmp_path / "wrong", locked, "shut sesame"))
+    assert wrong.credentials(ref) == Credentials(username="ada", password="shut sesame")
+    with pytest.raises(PermanentError, match=r"the login of user 'ada' .*password is wrong"):
+        wrong.manifest(ref)
+    with pytest.raises(PermanentError, match=f"without a login.*docker login {locked}"):
+        registry_for(ref, {"HOME": str(tmp_path)}).manifest(ref)
+    assert registry_for(ref, a_user(tmp_path / "right", locked)).manifest(ref) is None
+
+
+def certificates(folder: Path) -> tuple[Path, Path, Path]:
+    """Make an authority, and a certificate of 127.0.0.1 with its key."""
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    new = ("req", "-newkey", "rsa:2048", "-nodes", "-subj")
+    openssl(*new, "/CN=test authority", "-x509", "-days", "2", "-keyout", "a.key", "-out", "a.crt")
+    openssl(*new, "/CN=127.0.0.1", "-keyout", "r.key", "-out", "r.csr")
+    (folder / "r.ext").write_text("subjectAltName = IP:127.0.0.1\n")
+    by = ("-CA", "a.crt", "-CAkey", "a.key", "-CAcreateserial", "-extfile", "r.ext")
+    openssl("x509", "-req", "-in", "r.csr", "-days", "2", *by, "-out", "r.crt")
+    return folder / "a.crt", folder / "r.crt", folder / "r.key"
+
+
+def test_a_registry_with_tls_is_trusted_by_its_authority(lent: TestEngine, tmp_path: Path) -> None:
+    authority, certificate, key = certificates(tmp_path)
+    with a_registry(tmp_path / "r", htpasswd=HTPASSWD, tls=(certificate, key)) as address:
+        ref = ImageRef.parse(f"{address}/{lent.name}:1")
+        user = a_user(tmp_path / "home", address)
+        with pytest.raises(PermanentError, match=f"certs.d/{address}/ca.crt.*SSL_CERT_FILE"):
+            registry_for(ref, user).manifest(ref)
+        by_file = registry_for(ref, {**user, "SSL_CERT_FILE": str(authority)})
+        assert by_file.manifest(ref) is None
+        folder = tmp_path / "home/.docker/certs.d" / address
+        folder.mkdir(parents=True)
+        (folder / "ca.crt").write_bytes(authority.read_bytes())
+        push(lent, ref, user)
+        found = registry_for(ref, user).manifest(ref)
+        assert found is not None
+        assert found.digest in pull(lent, ref, user)
+
+
+def test_a_dead_registry_is_given_up_in_time(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # it takes connections and says nothing
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        ref = ImageRef.parse(f"{address}/x")
+        began = time.monotonic()
+        with pytest.raises(TemporaryError, match=f"registry {address} does not answer"):
+            registry_for(ref, {"HOME": str(tmp_path)}).manifest(ref, timeout_s=0.5)
+        assert time.monotonic() - began < 2
+    with pytest.raises(TemporaryError, match=f"{address} does not answer: .*refused"):
+        registry_for(ref, {"HOME": str(tmp_path)}).manifest(ref, timeout_s=5)
