@@ -49,15 +49,15 @@ def test_a_variant_that_is_not_asked_for_may_be_any() -> None:
 
 
 def test_a_platform_that_the_image_has_not_is_refused_with_those_it_has() -> None:
-    source = {"platforms": ["linux/amd64", "linux/arm64"]}
+    source = {"image": "x", "platforms": ["linux/amd64", "linux/arm64"]}
     field = "resource_args.local-container.platform"
     for asked in ("linux/arm64/v8", "linux/x86_64", None):
-        check_asked_platform(source, {"local-container": {"platform": asked}}, image="x")
-    check_asked_platform({}, {"local-container": {"platform": "linux/s390x"}}, image="x")
-    check_asked_platform(source, {"local-process": {"platform": "linux/s390x"}}, image="x")
-    check_asked_platform(source, {"local-container": None}, image="x")
-    with pytest.raises(Invalid, match="'linux/s390x', but the image 'x' has: linux/amd64, linux/a"):
-        check_asked_platform(source, {"local-container": {"platform": "linux/s390x"}}, image="x")
+        check_asked_platform(source, {"local-container": {"platform": asked}})
+    check_asked_platform({}, {"local-container": {"platform": "linux/s390x"}})
+    check_asked_platform(source, {"local-process": {"platform": "linux/s390x"}})
+    check_asked_platform(source, {"local-container": None})
+    with pytest.raises(Invalid, match="'linux/s390x', but x has: linux/amd64, linux/a"):
+        check_asked_platform(source, {"local-container": {"platform": "linux/s390x"}})
     with pytest.raises(Invalid, match="is no platform") as caught:
-        check_asked_platform(source, {"local-container": {"platform": "arm64"}}, image="x")
+        check_asked_platform(source, {"local-container": {"platform": "arm64"}})
     assert caught.value.details["field"] == field

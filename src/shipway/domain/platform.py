@@ -47,10 +47,8 @@ def has_platform(platforms: Sequence[str], wanted: str) -> bool:
     return any(one == wanted or one.startswith(f"{wanted}/") for one in platforms)
 
 
-def check_asked_platform(
-    source: Mapping[str, Any], resource_args: Mapping[str, Any], *, image: str
-) -> None:
-    """Raise `Invalid` where a platform is asked for that a pinned image does not have."""
+def check_asked_platform(source: Mapping[str, Any], resource_args: Mapping[str, Any]) -> None:
+    """Raise `Invalid` where a platform is asked for that a source's image does not have."""
     args = resource_args.get(_ASKED_IN)
     asked = args.get("platform") if isinstance(args, Mapping) else None
     known = source.get("platforms")
@@ -59,7 +57,7 @@ def check_asked_platform(
     field = f"resource_args.{_ASKED_IN}.platform"
     if not has_platform(known, check_platform(asked, field=field)):
         raise Invalid(
-            f"{field} is {asked!r}, but the image {image!r} has: {', '.join(known)}",
+            f"{field} is {asked!r}, but {source['image']} has: {', '.join(known)}",
             field=field,
             value=asked,
         )
