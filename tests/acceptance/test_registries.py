@@ -10,9 +10,12 @@ import socket
 import subprocess
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
 
@@ -80,10 +83,6 @@ def a_small_tar() -> bytes:
     return out.getvalue()
 
 
-def leftovers() -> list[Path]:
-    return list(Path(tempfile.gettempdir()).glob("shipway-login-*"))
-
-
 def test_a_name_stands_for_what_the_engine_pushed(lent: TestEngine, plain: str) -> None:
     user = {"HOME": str(lent.folder / "home")}
     ref = ImageRef.parse(f"{plain}/team/{lent.name}:1")
@@ -100,22 +99,29 @@ def test_a_name_stands_for_what_the_engine_pushed(lent: TestEngine, plain: str) 
 
 
 def settings_of(lent: TestEngine, address: str) -> Path:
-    """Give the engine's user settings under which the engine itself finds no login."""
+    """Give the engine's user settings that name a helper which knows no login."""
     path = lent.folder / ("config/config.json" if lent.name == "docker" else "auth.json")
     path.parent.mkdir(exist_ok=True)
-    helper = {"credsStore": "not-there", "credHelpers": {address: "not-there"}}
-    path.write_text(json.dumps({"auths": {"other.example": {"auth": "YTpi"}}, **helper}))
+    named = {"credsStore": "empty", "credHelpers": {address: "empty"}}
+    path.write_text(json.dumps({"auths": {"other.example": {"auth": "YTpi"}}, **named}))
+    helper = lent.folder / "bin/docker-credential-empty"
+    helper.parent.mkdir(exist_ok=True)
+    helper.write_text("#!/bin/sh\necho credentials not found in native keychain\nexit 1\n")
+    helper.chmod(0o755)
+    lent.env["PATH"] = f"{helper.parent}:{os.environ['PATH']}"
     return path
 
 
 def test_a_login_is_lent_and_leaves_nothing_behind(
-    lent: TestEngine, locked: str, tmp_path: Path
+    lent: TestEngine, locked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     user = a_user(tmp_path / "home", locked)
     ref = ImageRef.parse(f"{locked}/{lent.name}:1")
     own = settings_of(lent, locked)
     before = own.read_bytes()
-    with pytest.raises(EngineRefused, match=r"not-there|auth|denied"):
+    with pytest.raises(EngineRefused, match=r"auth|denied"):
         push(lent, ref, {"HOME": str(tmp_path)})
     push(lent, ref, user)
     found = registry_for(ref, user).manifest(ref)
@@ -123,7 +129,7 @@ def test_a_login_is_lent_and_leaves_nothing_behind(
     assert found.digest in pull(lent, ref, user)
     assert own.read_bytes() == before
     own.unlink() if lent.name == "docker" else own.write_text("{}")
-    assert not leftovers()
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 def test_a_wrong_password_is_told_from_none(locked: str, tmp_path: Path) -> None:
@@ -138,7 +144,7 @@ def test_a_wrong_password_is_told_from_none(locked: str, tmp_path: Path) -> None
 
 
 def certificates(folder: Path) -> tuple[Path, Path, Path]:
-    """Make an authority, and a certificate of 127.0.0.1 with its key."""
+    """Make an authority, and a certificate of 127.0.0.1 and registry.example with its key."""
 
     def openssl(*words: str) -> None:
         subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
@@ -146,7 +152,7 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
     new = ("req", "-newkey", "rsa:2048", "-nodes", "-subj")
     openssl(*new, "/CN=test authority", "-x509", "-days", "2", "-keyout", "a.key", "-out", "a.crt")
     openssl(*new, "/CN=127.0.0.1", "-keyout", "r.key", "-out", "r.csr")
-    (folder / "r.ext").write_text("subjectAltName = IP:127.0.0.1\n")
+    (folder / "r.ext").write_text("subjectAltName = IP:127.0.0.1, DNS:registry.example\n")
     by = ("-CA", "a.crt", "-CAkey", "a.key", "-CAcreateserial", "-extfile", "r.ext")
     openssl("x509", "-req", "-in", "r.csr", "-days", "2", *by, "-out", "r.crt")
     return folder / "a.crt", folder / "r.crt", folder / "r.key"
@@ -168,6 +174,61 @@ def test_a_registry_with_tls_is_trusted_by_its_authority(lent: TestEngine, tmp_p
         found = registry_for(ref, user).manifest(ref)
         assert found is not None
         assert found.digest in pull(lent, ref, user)
+
+
+def pump(one: socket.socket, other: socket.socket) -> None:
+    with suppress(OSError):
+        while data := one.recv(1 << 16):
+            other.sendall(data)
+    with suppress(OSError):
+        other.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def a_proxy(to: str) -> Iterator[tuple[str, list[str]]]:
+    """Lend a proxy that leads everybody to one address, and the lines by which it was asked."""
+    host, _, port = to.partition(":")
+    asked: list[str] = []
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.rfile.readline().decode().strip())
+            while self.rfile.readline().strip():
+                pass
+            with socket.create_connection((host, int(port))) as there:
+                self.connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                back = threading.Thread(target=pump, args=(there, self.connection))
+                back.start()
+                pump(self.connection, there)
+                back.join()
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_registry_behind_a_proxy_is_spoken_to_by_tls_alone(tmp_path: Path) -> None:
+    authority, certificate, key = certificates(tmp_path)
+    tls = (certificate, key)
+    with (
+        a_registry(tmp_path / "r", htpasswd=HTPASSWD, tls=tls) as address,
+        a_proxy(address) as (proxy, asked),
+    ):
+        ref = ImageRef.parse("registry.example/team/x:1")
+        env = {"HTTPS_PROXY": proxy, "SSL_CERT_FILE": str(authority)}
+        user = {**a_user(tmp_path / "home", ref.host), **env}
+        assert registry_for(ref, user).manifest(ref) is None
+        assert [line.rpartition(" ")[0] for line in asked] == ["CONNECT registry.example:443"]
+        other = ImageRef.parse("else.example/team/x:1")
+        with pytest.raises(
+            PermanentError, match=r"certificate of the registry else\.example is no"
+        ):
+            registry_for(other, user).manifest(other)
 
 
 def test_a_dead_registry_is_given_up_in_time(tmp_path: Path) -> None:

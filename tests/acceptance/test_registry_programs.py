@@ -107,6 +107,11 @@ def test_a_helper_that_knows_nothing_is_told_from_one_that_fails(tmp_path: Path)
     a_program(tmp_path, "docker-credential-safe", "echo '[]'")
     with pytest.raises(PermanentError, match="its answer is no login"):
         credentials("s.example/a", env)
+    podman = tmp_path / ".config/containers/auth.json"
+    podman.parent.mkdir(parents=True)
+    podman.write_text('{"auths": {"s.example": {"auth": "YWRhOnB3"}}}')
+    assert credentials("s.example/a", env) == Credentials(username="ada", password="pw")
+    podman.unlink()
     (tmp_path / "bin/docker-credential-safe").unlink()
     with pytest.raises(PermanentError, match=r"docker-credential-safe, which is not in PATH"):
         credentials("s.example/a", env)

@@ -7,6 +7,7 @@ import hashlib
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -93,8 +94,9 @@ def test_one_image_names_its_platform_in_its_configuration() -> None:
 
 
 def test_an_absent_image_is_told_from_a_host_that_is_no_registry() -> None:
-    with scripted_server(ABSENT) as server:
+    with scripted_server(ABSENT, ok({}), ABSENT) as server:
         assert ask(server) is None
+        assert [asked.path for asked in server.asked] == ["/v2/team/train/manifests/1", "/v2/"]
     page = Answer(status=404, body=b"<html>nothing here</html>")
     assert "does not show train" in refused(page)
     assert "not as a registry" in refused(Answer(body=b"<html>hello</html>"))
@@ -195,6 +197,21 @@ def test_a_refusal_says_whether_there_was_a_login() -> None:
     )
 
 
+def test_an_image_that_is_hidden_from_strangers_is_found_with_a_login() -> None:
+    basic = ok({}, 401, WWW_Authenticate='Basic realm="x"')
+    for hidden in (ABSENT, ok({"errors": []}, 403)):
+        with scripted_server(hidden, basic, ok(INDEX)) as server:
+            assert ask(server, login=ADA) is not None
+            assert [asked.path[-11:] for asked in server.asked][1:] == ["/v2/", "manifests/1"]
+
+
+def test_a_kept_connection_that_was_closed_is_opened_again() -> None:
+    basic = ok({}, 401, WWW_Authenticate='Basic realm="x"')
+    with scripted_server(basic, None, ok(INDEX)) as server:
+        assert ask(server, login=ADA) is not None
+        assert len({asked.connection for asked in server.asked}) == 2
+
+
 def test_a_busy_registry_is_temporary() -> None:
     for status in (429, 500, 503):
         busy = pytest.raises(TemporaryError, match=f"is busy: {status}")
@@ -215,8 +232,9 @@ def test_a_registry_that_says_one_byte_a_while_is_given_up(tmp_path: Path) -> No
         taken, _ = listener.accept()
         with taken:
             taken.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-            while not is_over.wait(0.02):
-                taken.sendall(b" ")
+            with suppress(OSError):  # once we hang up
+                while not is_over.wait(0.02):
+                    taken.sendall(b" ")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=drip)
@@ -224,11 +242,13 @@ def test_a_registry_that_says_one_byte_a_while_is_given_up(tmp_path: Path) -> No
         host = f"127.0.0.1:{listener.getsockname()[1]}"
         client = RegistryClient({"HOME": str(tmp_path)})
         began = time.monotonic()
-        with pytest.raises(TemporaryError, match=r"does not answer within 0\.1 s"):
-            client.manifest(ImageRef.parse(f"{host}/x"), timeout_s=0.1)
-        assert time.monotonic() - began < 2
-        is_over.set()
-        thread.join()
+        try:
+            with pytest.raises(TemporaryError, match=r"does not answer within 0\.1 s"):
+                client.manifest(ImageRef.parse(f"{host}/x"), timeout_s=0.1)
+            assert time.monotonic() - began < 2
+        finally:
+            is_over.set()
+            thread.join()
 
 
 @pytest.mark.parametrize(
@@ -285,4 +305,5 @@ def test_docker_hub_answers_under_its_other_name() -> None:
         ref = ImageRef.parse(name)
         hub = Hub({}, ref.host, until=time.monotonic() + 5)
         assert Distribution(hub, ref, login=lambda: None).manifest() is None
-    assert set(asked) == {"https://registry-1.docker.io/v2/library/python/manifests/3"}
+    whole = "https://registry-1.docker.io/v2/library/python/manifests/3"
+    assert asked == [whole, "https://registry-1.docker.io/v2/"] * 2

@@ -128,26 +128,39 @@ class Conversation:
         body: bytes | None,
         limit: int,
     ) -> Answer:
+        """Send once; a kept connection that was closed meanwhile is replaced at once."""
         origin = f"{parts.scheme}://{parts.netloc}"
-        connections, connection = self._connect(origin, parts.netloc)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        is_kept = origin in self._open
+        try:
+            return self._exchange_on(origin, f"{method} {path}", headers, body, limit)
+        except ConnectionError:
+            if not is_kept:
+                raise
+        return self._exchange_on(origin, f"{method} {path}", headers, body, limit)
+
+    def _exchange_on(
+        self, origin: str, start: str, headers: Mapping[str, str], body: bytes | None, limit: int
+    ) -> Answer:
         may_go_on = False
         try:
+            connections, connection = self._connect(origin)
             connection.sock.settimeout(self._left())
-            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            method, _, path = start.partition(" ")
             own = {**connections.headers, "User-Agent": f"shipway/{__version__}"}
-            start = f"{method} {connections.target(path)}"
-            write_request(connection.sock, start, {**own, **headers}, body)
+            line = f"{method} {connections.target(path)}"
+            write_request(connection.sock, line, {**own, **headers}, body)
             answer = read_answer(connection.sock, limit=limit)
             may_go_on = not answer.is_last
             return answer
         finally:
-            if not may_go_on:
-                connection.close()
-                self._open.pop(origin, None)
+            if not may_go_on and origin in self._open:
+                self._open.pop(origin)[1].close()
 
-    def _connect(self, origin: str, netloc: str) -> tuple[Connections, HTTPConnection]:
+    def _connect(self, origin: str) -> tuple[Connections, HTTPConnection]:
         if origin not in self._open:
-            trust = self._trust if netloc == self._address else replace(self._trust, client=None)
+            is_own = origin.partition("://")[2] == self._address
+            trust = self._trust if is_own else replace(self._trust, client=None)
             connections = Connections(
                 origin, connect_timeout_s=self._left(), env=self._env, trust=trust
             )

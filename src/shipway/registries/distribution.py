@@ -73,10 +73,15 @@ class Distribution:
     def _get(self, path: str, *, accept: str, limit: int) -> Answer:
         headers = {"Accept": accept}
         answer = self._conversation.ask(path, {**headers, **self._authorization}, limit=limit)
-        if answer.status == 401 and not self._is_asked:
+        if answer.status in (401, 403, 404) and not self._is_asked:
             self._is_asked = True
-            self._log_in(answer)
-            answer = self._conversation.ask(path, {**headers, **self._authorization}, limit=limit)
+            asks = answer
+            if answer.status != 401:
+                # some show nothing to strangers and do not ask who they are, except here
+                asks = self._conversation.ask("/v2/", {}, limit=TOKEN_LIMIT)
+            if asks.status == 401:
+                self._log_in(asks)
+                return self._conversation.ask(path, {**headers, **self._authorization}, limit=limit)
         return answer
 
     def _log_in(self, answer: Answer) -> None:

@@ -51,7 +51,7 @@ def ask_cloud(
     done = _run(argv, env, missing=missing, input="", limit_s=limit_s)
     password = done.stdout.strip()
     if done.returncode or not password or not password.isprintable():
-        said = done.stderr.strip()[-_SAID_LIMIT:] or f"it exited with code {done.returncode}"
+        said = done.stderr.strip()[-_SAID_LIMIT:] or f"code {done.returncode}, and no password"
         raise PermanentError(f"`{' '.join(argv)}` gives no login for {host}: {said}")
     return password
 
