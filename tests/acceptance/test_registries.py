@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 
@@ -21,6 +22,7 @@ import pytest
 
 from shipway.domain.image_ref import ImageRef
 from shipway.engines.engine import EngineRefused
+from shipway.engines.images import get_image
 from shipway.engines.login import lent_login
 from shipway.plugins.errors import PermanentError, TemporaryError
 from shipway.plugins.registry import Credentials, registry_for
@@ -130,6 +132,29 @@ def test_a_login_is_lent_and_leaves_nothing_behind(
     assert own.read_bytes() == before
     own.unlink() if lent.name == "docker" else own.write_text("{}")
     assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_an_agent_s_pull_has_a_login_that_its_engine_does_not_find(
+    lent: TestEngine, locked: str, tmp_path: Path
+) -> None:
+    user = a_user(tmp_path, locked)
+    ref = ImageRef.parse(f"{locked}/{lent.name}/pulled:1")
+    push(lent, ref, user)
+    kept = tmp_path / ".docker/config.json"
+    if lent.name == "docker":  # which reads no file of podman's
+        more = {"REGISTRY_AUTH_FILE": str(kept.rename(tmp_path / "auth.json"))}
+    else:  # which asks no store of docker's
+        helper = tmp_path / "docker-credential-known"
+        helper.write_text(f"""#!/bin/sh\necho '{{"Username": "ada", "Secret": "{PASSWORD}"}}'\n""")
+        helper.chmod(0o755)
+        kept.write_text('{"credsStore": "known"}')
+        more = {"DOCKER_CONFIG": str(kept.parent), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    engine = replace(lent.engine, env={**lent.engine.env, **more})
+    with pytest.raises(EngineRefused, match=r"auth|denied"):
+        engine.run("pull", str(ref))
+    said: list[str] = []
+    assert get_image(engine, ref, print=said.append).platform == "linux/amd64"
+    assert PASSWORD not in "".join(said)
 
 
 def test_a_wrong_password_is_told_from_none(locked: str, tmp_path: Path) -> None:
