@@ -15,8 +15,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -199,6 +201,77 @@ def test_a_registry_with_tls_is_trusted_by_its_authority(lent: TestEngine, tmp_p
         found = registry_for(ref, user).manifest(ref)
         assert found is not None
         assert found.digest in pull(lent, ref, user)
+
+
+def base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def a_token(certificate: Path, key: Path, scopes: list[str]) -> str:
+    """Return a token for what is asked, signed as the registry wants it."""
+    der = b"".join(certificate.read_bytes().split(b"-----")[2].split())
+    head = {"typ": "JWT", "alg": "RS256", "x5c": [der.decode()]}
+    now = int(time.time())
+    access = [
+        {"type": kind, "name": name, "actions": actions.split(",")}
+        for kind, name, actions in (scope.split(":") for scope in scopes)
+    ]
+    claims = {"iss": "tests", "aud": "the tests", "sub": "ada", "access": access, "jti": "1"}
+    claims |= {"nbf": now - 60, "iat": now, "exp": now + 300}
+    text = ".".join(base64url(json.dumps(part).encode()) for part in (head, claims))
+    words = ["openssl", "dgst", "-sha256", "-sign", str(key)]
+    signed = subprocess.run(words, input=text.encode(), capture_output=True, check=True)
+    return f"{text}.{base64url(signed.stdout)}"
+
+
+@contextmanager
+def a_token_service(certificate: Path, key: Path) -> Iterator[tuple[str, list[str]]]:
+    """Lend the address of a service that gives ada a token, and what it was asked for."""
+    asked: list[str] = []
+    pair = base64.b64encode(f"ada:{PASSWORD}".encode()).decode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            query = parse_qs(urlsplit(self.path).query)
+            asked.extend(query.get("scope", []))
+            is_ada = self.headers["Authorization"] == f"Basic {pair}"
+            scopes = [word for scope in query.get("scope", []) for word in scope.split()]
+            said = {"token": a_token(certificate, key, scopes)} if is_ada else {"errors": []}
+            self.send_response(200 if is_ada else 401)
+            self.end_headers()
+            self.wfile.write(json.dumps(said).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/token", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_registry_that_wants_tokens_gets_them(lent: TestEngine, tmp_path: Path) -> None:
+    authority, _, _ = certificates(tmp_path)
+    key = tmp_path / "a.key"
+    with a_token_service(authority, key) as (realm, asked):
+        token = {"realm": realm, "service": "the tests", "issuer": "tests"}
+        token["rootcertbundle"] = str(authority)
+        with a_registry(tmp_path / "r", token=token) as address:
+            ref = ImageRef.parse(f"{address}/team/{lent.name}:1")
+            user = a_user(tmp_path / "home", address)
+            assert registry_for(ref, user).manifest(ref) is None
+            assert asked == [f"repository:team/{lent.name}:pull"]
+            push(lent, ref, user)
+            found = registry_for(ref, user).manifest(ref)
+            assert found is not None
+            assert found.digest in pull(lent, ref, user)
+            wrong = a_user(tmp_path / "wrong", address, "shut sesame")
+            with pytest.raises(PermanentError, match="the login of user 'ada'"):
+                registry_for(ref, wrong).manifest(ref)
 
 
 def pump(one: socket.socket, other: socket.socket) -> None:
