@@ -29,6 +29,7 @@ SETTINGS = {
     "home": "The data directory of the embedded server and agent, on a local disk; default: the "
     "platform's user data directory + `shipway`.",
     "autostart": "`0` or `false`: no embedded server is started by itself.",
+    "pin_images": "`0` or `false`: an image's registry is not asked for its digest at submit.",
 }
 AGENT_CONFIG = {
     "queues": "Names of the queues to serve, in turn; default: `default`.",
@@ -54,7 +55,7 @@ KINDS = {
     "shipway.sources": "fetches code",
     "shipway.builders": "makes environments",
     "shipway.runners": "starts programs on a resource",
-    "shipway.registries": "speaks to container registries (none yet)",
+    "shipway.registries": "knows the logins and the images of container registries",
     "shipway.search": "chooses the parameters of a sweep's runs",
     "shipway.devices": "counts and hands out devices (none yet)",
 }

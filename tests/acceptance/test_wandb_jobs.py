@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 FIXED = pytest.mark.parametrize(
     "shipway", [VERSION, pytest.param(VERSIONS[-1], marks=pytest.mark.long)], indirect=True
 )
+PINNED = "example.test/box:2@sha256:" + "d" * 64
 TRAIN = """
 import json, sys
 import shipway
@@ -104,7 +105,7 @@ def test_a_job_of_ours_is_one_of_the_client_s(shipway: tuple[Embedded, WandbClie
     entity = client.run("say(entity=wandb.Api().default_entity)").last["entity"]
     create = ("job", "create", "-p", "demo", "-n", "train", "-E", "train.py")
     embedded_one.run(*create, "--alias", "best", "code", str(source))
-    embedded_one.run("job", "create", "-p", "demo", "-n", "boxed", "image", "example.test/box:2")
+    embedded_one.run("job", "create", "-p", "demo", "-n", "boxed", "image", PINNED)
     (source / "requirements.txt").write_text("wandb\n")
     wandb(
         client, "job", "create", "-p", "demo", "-n", "train", "-E", "python train.py", "code",
@@ -155,7 +156,7 @@ def test_a_job_of_ours_is_one_of_the_client_s(shipway: tuple[Embedded, WandbClie
     assert "'train.py'" in told, told
     assert read == {
         "entry": ["python", "train.py"], "helper": "def double(x): return 3 * x\n", "again": True,
-        "version": "v0", "aliases": ["best"], "image": "example.test/box:2",
+        "version": "v0", "aliases": ["best"], "image": PINNED,
         "code": "code-train:v2", "versions": ["v2", "v1", "v0"], "state": "finished",
     }  # fmt: skip
     assert "args ['--fast'] twice 6" in log

@@ -6,9 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from tests.support.engines import a_registry
+from tests.support.pushed_image import push_image
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -19,6 +23,7 @@ PAGES = [
     ROOT / "docs/how-to/template-variables.md",
     ROOT / "docs/how-to/jobs.md",
     ROOT / "docs/how-to/containers-policy.md",
+    ROOT / "docs/how-to/registries.md",
 ]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE_LIMIT_S = 240.0
@@ -36,9 +41,17 @@ def test_every_block_runs(page: Path, tmp_path: Path) -> None:
     }
     work = tmp_path / "work"
     work.mkdir()
+    with ExitStack() as stack:
+        if "$REGISTRY" in page.read_text():
+            env["REGISTRY"] = stack.enter_context(a_registry(tmp_path / "registry"))
+            push_image(env["REGISTRY"], "team/train", "1", "linux/amd64", "linux/arm64")
+        run(script(page.read_text()), env, work)
+
+
+def run(text: str, env: dict[str, str], work: Path) -> None:
     try:
         ran = subprocess.run(
-            ["bash", "-c", script(page.read_text())],
+            ["bash", "-c", text],
             cwd=work,
             env=env,
             capture_output=True,

@@ -189,9 +189,16 @@ def trust(engine: TestEngine, address: str) -> None:
 
 @contextmanager
 def a_registry(
-    folder: Path, *, htpasswd: str = "", tls: tuple[Path, Path] | None = None
+    folder: Path,
+    *,
+    htpasswd: str = "",
+    token: dict[str, str] | None = None,
+    tls: tuple[Path, Path] | None = None,
 ) -> Iterator[str]:
-    """Lend a registry's host:port; with `htpasswd` it wants a login, with `tls` it speaks HTTPS."""
+    """Lend a registry's host:port; with `tls` it speaks HTTPS.
+
+    With `htpasswd` it wants name and password, with `token` (its own settings) a token.
+    """
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("docker-registry is not on this machine")
@@ -211,6 +218,8 @@ def a_registry(
     if htpasswd:
         (folder / "htpasswd").write_text(htpasswd)
         config["auth"] = {"htpasswd": {"realm": "test", "path": f"{folder}/htpasswd"}}
+    if token is not None:
+        config["auth"] = {"token": token}
     (folder / "config.yml").write_text(json.dumps(config))
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

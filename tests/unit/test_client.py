@@ -13,7 +13,6 @@ import pytest
 
 from shipway.client import Client
 from shipway.client.blobs import unpack
-from shipway.client.proxies import proxy_for
 from shipway.client.sse import parse
 from shipway.client.wire import Wire
 from shipway.domain.errors import (
@@ -24,6 +23,7 @@ from shipway.domain.errors import (
     ShipwayError,
     WrongOffset,
 )
+from shipway.http.proxies import proxy_for
 from tests.support.scripted_server import Answer, error, ok, scripted_server
 
 ITEM = {"id": "i1", "state": "pending"}

@@ -240,3 +240,15 @@ def test_a_relaunch_keeps_its_dockerfile_unless_another_is_named(
     original = completed(pinned(**({} if before is None else {"dockerfile": before})))
     again = {"run": "ada/p/r1", **({} if asked is None else {"dockerfile": asked})}
     assert completed(Draft.from_json(again), original=original).dockerfile == kept
+
+
+def test_a_platform_of_a_queue_is_held_to_those_of_a_job_s_image() -> None:
+    image = {"kind": "image", "image": "r.example/box:1", "platforms": ["linux/arm64"]}
+    job = a_job(kind=JobKind.IMAGE, source=image)
+    made = Draft.from_json({"job": job.address})
+    for platform in ("linux/arm64", "linux/aarch64"):
+        config = {"resource_args": {"local-container": {"platform": platform}}}
+        assert completed(made, job=job, queue=a_queue(config=config)).source == image
+    config = {"resource_args": {"local-container": {"platform": "linux/amd64"}}}
+    with pytest.raises(Invalid, match=r"'linux/amd64', but r\.example/box:1 has: linux/arm64"):
+        completed(made, job=job, queue=a_queue(config=config))

@@ -61,6 +61,7 @@ def test_nothing_said_means_the_embedded_server(env: dict[str, str]) -> None:
 @pytest.mark.parametrize("value", ["0", "false", "No", "OFF"])
 def test_autostart_can_be_turned_off(env: dict[str, str], value: str) -> None:
     assert not read_settings({**env, "SHIPWAY_AUTOSTART": value}, program=None).is_autostart
+    assert not read_settings({**env, "SHIPWAY_PIN_IMAGES": value}, program=None).is_image_pinned
 
 
 def test_the_users_key_never_follows_an_address_that_came_with_code(

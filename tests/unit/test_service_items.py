@@ -237,6 +237,18 @@ def test_a_known_key_is_told_from_a_new_one(world: World) -> None:
     assert world.do(lambda tx: add(tx, world.ann, [(made, None)]))[0][0].body_hash is None
 
 
+def test_a_known_key_stands_for_an_image_by_whatever_digest(world: World) -> None:
+    image = {"kind": "image", "image": "r.example/a:1"}
+    asked = [
+        {"docker_image": "r.example/a:1"}, {"source": image},
+        {"source": {**image, "digest": "sha256:" + "d" * 64}},
+        {"source": {**image, "digest": "sha256:" + "e" * 64, "platforms": ["linux/amd64"]}},
+    ]  # fmt: skip
+    assert len({world.add(key="k", **{"source": None, **one}).id for one in asked}) == 1
+    with pytest.raises(KeyReused):
+        world.add(key="k", source={**image, "image": "r.example/a:2"})
+
+
 @pytest.mark.parametrize("key", ["", "k" * (KEY_LIMIT + 1), "a\nb"])
 def test_a_bad_key_is_refused(world: World, key: str) -> None:
     with pytest.raises(Invalid, match=f"has 1 to {KEY_LIMIT} printable characters") as refused:

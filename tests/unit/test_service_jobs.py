@@ -79,6 +79,11 @@ def test_a_kind_goes_with_its_source(world: World, kind: str, source: dict[str, 
         assert refused.value.details == {"field": "source.kind", "value": source["kind"]}
 
 
+def test_the_digest_of_an_image_is_nothing_uploaded(world: World) -> None:
+    pinned = {**IMAGE, "digest": "sha256:" + "d" * 64, "platforms": ["linux/amd64"]}
+    assert create(world, kind="image", source=pinned).source == pinned
+
+
 def test_the_code_of_a_job_must_have_been_uploaded_lately(world: World) -> None:
     with pytest.raises(Invalid, match="was not uploaded for ann"):
         create(world, kind="code", source=CAPSULE)

@@ -10,7 +10,7 @@ from typing import IO, Any
 import click
 
 from shipway.cli.connection import connection, settings
-from shipway.cli.output import as_json, emit, emit_list, fields, say, table
+from shipway.cli.output import as_json, emit, emit_list, fields, note, say, table
 from shipway.client import Client
 from shipway.domain.draft_fields import check_job
 from shipway.domain.errors import Invalid
@@ -120,6 +120,18 @@ def _schema(file: IO[bytes]) -> Any:
         raise Invalid(f"{file.name} is not JSON: {error}", field="schema") from None
 
 
+def _image_source(image: str) -> dict[str, Any]:
+    """Return an image as a job's source, by its digest where its registry says it."""
+    if not settings().is_image_pinned:
+        return {"kind": "image", "image": image}
+    from shipway.sdk.pinned_image import pin_image  # noqa: PLC0415 - for images alone
+
+    pinned = pin_image(image, os.environ, field="path")
+    if pinned.note:
+        note(f"shipway: {pinned.note}")
+    return dict(pinned.source)
+
+
 def _source(
     kind: str,
     path: str,
@@ -131,7 +143,7 @@ def _source(
 ) -> dict[str, Any]:
     """Return the pinned source of a job; a directory's files are sent first."""
     if kind == "image":
-        return {"kind": "image", "image": path}
+        return _image_source(path)
     from shipway.sdk.capsule import upload  # noqa: PLC0415 - packing is for this command only
     from shipway.sdk.pinned_source import pin  # noqa: PLC0415 - as above
 

@@ -53,6 +53,8 @@ def launch(*, follow: bool, is_json: bool, **options: Any) -> int:
     if words:
         given["template_variables"] = _template_values(words, options)
     queued = launch_add(**given)
+    for sentence in queued.notes:
+        note(f"shipway: {sentence}")
     if follow:
         return _follow(queued, is_json=is_json)
     if is_json:

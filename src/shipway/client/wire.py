@@ -13,11 +13,11 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from shipway import __version__
-from shipway.client.connections import Connections
 from shipway.client.failures import failure_of
-from shipway.client.message import Answer, AnswerTooLarge, read_answer, write_request
 from shipway.domain.errors import Code, Invalid, ShipwayError
 from shipway.domain.ids import Random
+from shipway.http.connections import Connections
+from shipway.http.message import Answer, AnswerTooLarge, read_answer, write_request
 
 API = "/api/v1"
 READ_TIMEOUT_S = 30.0  # for an answer to begin, and between its pieces

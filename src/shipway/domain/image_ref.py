@@ -79,6 +79,11 @@ class ImageRef:
         return f"{self.name}{tag}@{self.digest}" if self.digest else f"{self.name}{tag}"
 
 
+def is_image_digest(value: object) -> bool:
+    """Tell whether a value is the digest of an image's manifest."""
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
 def _split_host(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
     is_host = slash and (

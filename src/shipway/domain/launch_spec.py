@@ -24,6 +24,7 @@ from shipway.domain.job import Job
 from shipway.domain.json_value import merge
 from shipway.domain.names import DEFAULT_PROJECT
 from shipway.domain.parameters import to_args, to_config
+from shipway.domain.platform import check_asked_platform
 from shipway.domain.queue import ANY_RESOURCE, LOCAL_CONTAINER, LOCAL_PROCESS, Priority, Queue
 from shipway.domain.source import SourceKind
 from shipway.domain.template import choose_values, fill, read_variables, templated
@@ -148,6 +149,8 @@ def complete(
         refresh=draft.refresh,
     )
     _check_resource_args(spec.resource_args, known_resources)
+    if is_image:
+        check_asked_platform(source, spec.resource_args)
     return spec
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from shipway.domain.errors import Invalid
 from shipway.domain.git_address import check_ref, check_subdirectory, is_commit, parse_git_address
 from shipway.domain.ids import is_digest
+from shipway.domain.image_ref import ImageRef, is_image_digest
 from shipway.domain.json_value import plain_mapping
+from shipway.domain.platform import PLATFORMS_LIMIT, check_platform
 
 TEXT_LIMIT = 4096  # characters of an address, a ref, a path, an image
 
@@ -29,7 +31,7 @@ _FIELDS = {
     SourceKind.CAPSULE: frozenset(
         {"kind", "digest", "tree", "size", "files", "subdirectory", "git"}
     ),
-    SourceKind.IMAGE: frozenset({"kind", "image"}),
+    SourceKind.IMAGE: frozenset({"kind", "image", "digest", "platforms"}),
 }
 
 
@@ -58,15 +60,14 @@ def check_source(value: object) -> dict[str, Any]:
     elif kind is SourceKind.CAPSULE:
         _check_capsule(source)
     else:
-        check_image(source.get("image"), field="source.image")
+        _check_pinned_image(source)
     return source
 
 
 def check_image(value: object, *, field: str) -> str:
-    """Return an image's name: one word that does not begin with `-`."""
+    """Return an image's name as it is written; raise `Invalid` for what no engine would take."""
     image = _check_text(value, field)
-    if any(char.isspace() for char in image):
-        raise Invalid(f"{field} {image[:80]!r} is not an image's name", field=field, value=image)
+    ImageRef.parse(image, field=field)
     return image
 
 
@@ -121,6 +122,31 @@ def _check_capsule(source: Mapping[str, Any]) -> None:
     if source.get("git") is not None:
         plain_mapping(source["git"], "source.git")
     _check_folder(source)
+
+
+def _check_pinned_image(source: Mapping[str, Any]) -> None:
+    image = check_image(source.get("image"), field="source.image")
+    digest = source.get("digest")
+    if digest is not None:
+        named = ImageRef.parse(image).digest
+        if not is_image_digest(digest) or (named and digest != named):
+            wanted = f"the {named} of source.image" if named else "sha256: and 64 hex digits"
+            raise Invalid(
+                f"source.digest {digest!r} must be {wanted}", field="source.digest", value=digest
+            )
+    platforms = source.get("platforms")
+    if platforms is None:
+        return
+    if not isinstance(platforms, list) or len(platforms) > PLATFORMS_LIMIT:
+        raise Invalid(
+            f"source.platforms must be a list of at most {PLATFORMS_LIMIT}",
+            field="source.platforms",
+            value=platforms,
+        )
+    for index, one in enumerate(platforms):
+        field = f"source.platforms[{index}]"
+        if (right := check_platform(one, field=field)) != one:
+            raise Invalid(f"{field} {one!r} must be written {right!r}", field=field, value=one)
 
 
 def _check_folder(source: Mapping[str, Any]) -> None:

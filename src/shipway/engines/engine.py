@@ -28,6 +28,7 @@ _PASSED = (
     "XDG_CONFIG_HOME",
 )
 _PASSED_PREFIXES = ("DOCKER_", "CONTAINER_", "CONTAINERS_", "BUILDKIT_", "BUILDAH_", "PODMAN_")
+_CLOUDS = ("AWS_", "CLOUDSDK_", "GOOGLE_", "AZURE_")  # what helpers log in to registries with
 _PASSED_TOO = ("REGISTRY_AUTH_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR", "DBUS_SESSION_BUS_ADDRESS")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 # What engines say when it is they that are away, not the thing that was asked of them.
@@ -177,7 +178,7 @@ def engine_env(env: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in env.items()
-        if name in names or name.startswith(_PASSED_PREFIXES)
+        if name in names or name.startswith((*_PASSED_PREFIXES, *_CLOUDS))
     }
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from shipway.domain.image_ref import ImageRef
 from shipway.engines.engine import Engine, EngineRefused
+from shipway.engines.login import lent_login
+from shipway.plugins.registry import registry_for
 
 PULL_LIMIT_S = 3600.0
 _ABSENT = ("no such image", "image not known", "no such object", "failed to find image")
@@ -63,7 +65,8 @@ def get_image(
     if found is None:
         print(f"pulling {ref}")
         words = ["pull", *([f"--platform={platform}"] if platform else []), "--", ref.exact]
-        engine.stream(*words, print=print, timeout_s=PULL_LIMIT_S)
+        with lent_login(engine, ref, registry_for(ref, engine.env)) as login:
+            engine.stream(*words, print=print, timeout_s=PULL_LIMIT_S, env=login)
         found = find_image(engine, ref.exact)
     if found is None:
         raise EngineRefused(f"{engine.name} pulled {ref}, and does not have it")

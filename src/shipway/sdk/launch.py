@@ -65,6 +65,7 @@ def launch_add(  # noqa: PLR0917 - the signature is fixed
 
     Exactly one of `uri` (a directory, a git repository, a run), `job` and `docker_image`.
     `config` holds spec keys and values of the run's config; the keywords rank over it.
+    An image is pinned by its digest where its registry says it (`QueuedRun.notes` says why not).
     `parameters` become `--name value` arguments and run config. `priority` is 0 critical, 1 high,
     2 medium (default), 3 low. `include` names files that a directory's packing would leave out;
     `refresh` resolves an unlocked environment anew. `build` makes the code's image first, with this
@@ -108,6 +109,9 @@ def _add(draft: Draft, include: Paths, key: str, *, build: bool) -> QueuedRun:
     settings = here()
     cache = choose_home(os.environ, explicit=settings.home).path / "cache"
     draft, capsule = _pinned(draft, settings, include, cache)
+    notes: tuple[str, ...] = ()
+    if draft.docker_image is not None and settings.is_image_pinned:
+        draft, notes = _pin_image(draft)
     draft = _with_defaults(draft, settings)
     connection = connect(settings=settings)
     if build:
@@ -118,7 +122,20 @@ def _add(draft: Draft, include: Paths, key: str, *, build: bool) -> QueuedRun:
         # the queue's agents must be able to read it, whoever submits
         blobs = connection.client.blobs.of(draft.queue_entity or draft.entity)
         upload(capsule, blobs, check=lambda: _check(draft, connection, key))
-    return _post(draft, connection, key)
+    return _post(draft, connection, key, notes)
+
+
+def _pin_image(draft: Draft) -> tuple[Draft, tuple[str, ...]]:
+    """Return the draft with its image's digest, or as it is with the note that says why."""
+    from shipway.domain.platform import check_asked_platform  # noqa: PLC0415 - for images alone
+    from shipway.sdk.pinned_image import pin_image  # noqa: PLC0415 - as above
+
+    assert draft.docker_image is not None
+    pinned = pin_image(draft.docker_image, os.environ)
+    if pinned.note:
+        return draft, (pinned.note,)
+    check_asked_platform(pinned.source, draft.resource_args)
+    return replace(draft, docker_image=None, source=pinned.source), ()
 
 
 def _pinned(
@@ -159,9 +176,9 @@ def _check(draft: Draft, connection: Connection, key: str) -> None:
             raise
 
 
-def _post(draft: Draft, connection: Connection, key: str) -> QueuedRun:
+def _post(draft: Draft, connection: Connection, key: str, notes: tuple[str, ...] = ()) -> QueuedRun:
     item = connection.client.items.add(draft.to_json(), idempotency_key=key)
-    return QueuedRun(Line(connection), item)
+    return QueuedRun(Line(connection), item, notes=notes)
 
 
 def _with_defaults(draft: Draft, settings: Settings) -> Draft:

@@ -35,9 +35,10 @@ class QueuedRun:
     after two minutes, and `timeout` (seconds) ends it with `TimeoutError`.
     """
 
-    def __init__(self, line: Line, item: Mapping[str, Any]) -> None:
+    def __init__(self, line: Line, item: Mapping[str, Any], *, notes: tuple[str, ...] = ()) -> None:
         self._line = line
         self._item = dict(item)
+        self._notes = notes
 
     @classmethod
     def open(cls, id: str, *, base_url: str | None = None, api_key: str | None = None) -> QueuedRun:
@@ -54,6 +55,11 @@ class QueuedRun:
     def id(self) -> str:
         """The item's id."""
         return str(self._item["id"])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of how it was added, one sentence each; mostly nothing."""
+        return self._notes
 
     @property
     def queue_name(self) -> str:

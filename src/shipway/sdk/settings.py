@@ -12,7 +12,8 @@ from typing import Any
 from shipway.domain.errors import Invalid
 
 FILE_NAME = "shipway.toml"  # beside the program
-KEYS = ("base_url", "api_key", "entity", "project", "queue", "home", "autostart")
+KEYS = ("base_url", "api_key", "entity", "project", "queue", "home", "autostart", "pin_images")
+_FLAGS = frozenset({"autostart", "pin_images"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class Settings:
     queue: str | None = None
     home: str | None = None
     is_autostart: bool = True
+    is_image_pinned: bool = True  # by its digest, which its registry is asked for at submit
 
 
 def read_settings(
@@ -60,6 +62,7 @@ def read_settings(
         queue=found["queue"],
         home=found["home"],
         is_autostart=_flag(found["autostart"]),
+        is_image_pinned=_flag(found["pin_images"]),
     )
 
 
@@ -122,7 +125,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{path} is not TOML: {error}", field=str(path)) from None
     for key, value in values.items():
-        wanted: type = bool if key == "autostart" else str
+        wanted: type = bool if key in _FLAGS else str
         if key not in KEYS:
             raise Invalid(
                 f"{path} has the unknown setting {key!r} (known: {', '.join(KEYS)})",

@@ -19,6 +19,7 @@ from shipway.domain.names import DEFAULT_QUEUE, fold
 from shipway.domain.policy import Explanation, explain
 from shipway.domain.queue import Priority, Queue, parse_priority
 from shipway.domain.run import Run
+from shipway.domain.source import SourceKind
 from shipway.domain.tombstone import KEPT_MS
 from shipway.service.access import READERS, WRITERS, check_sees, missing, own_entity, require
 from shipway.service.jobs import Jobs
@@ -396,4 +397,7 @@ def _grace_of(item: Item) -> float:
 
 
 def _body_hash(draft: Draft) -> str:
+    """Return what was asked: an image by its name, whose digest is asked for anew each time."""
+    if draft.source is not None and draft.source["kind"] == SourceKind.IMAGE:
+        draft = replace(draft, source=None, docker_image=draft.source["image"])
     return hashlib.sha256(draft.dumps().encode()).hexdigest()

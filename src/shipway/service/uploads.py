@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shipway.domain.errors import Invalid
+from shipway.domain.source import SourceKind
 from shipway.domain.tombstone import KEPT_MS
 from shipway.service.ports import Tx
 
@@ -17,9 +18,9 @@ def check_uploaded(tx: Tx, entity: str, source: Mapping[str, Any], *, since: int
 
     One that was not asked for since that moment is to be offered again: its files may be gone.
     """
-    for field, what, how in _UPLOADED:
+    for kind, field, what, how in _UPLOADED:
         digest = source.get(field)
-        if digest is None:
+        if digest is None or source.get("kind") != kind:
             continue
         stored_at = tx.blobs.stored_at(entity, digest)
         if stored_at is None or stored_at < since:
@@ -30,7 +31,7 @@ def check_uploaded(tx: Tx, entity: str, source: Mapping[str, Any], *, since: int
             )
 
 
-_UPLOADED = (  # a source's field, what its digest names, what is to be sent
-    ("digest", "capsule", "its manifest and files"),
-    ("patch", "patch", "it"),
+_UPLOADED = (  # a source's kind and field, what its digest names, what is to be sent
+    (SourceKind.CAPSULE, "digest", "capsule", "its manifest and files"),
+    (SourceKind.GIT, "patch", "patch", "it"),
 )

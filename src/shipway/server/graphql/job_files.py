@@ -10,6 +10,7 @@ from shipway.domain.artifact_job import files_of
 from shipway.domain.capsule import decode, digest_of
 from shipway.domain.ids import Digest
 from shipway.domain.manifest import StoredFile, md5_of
+from shipway.domain.source import SourceKind
 from shipway.server.call import Call
 from shipway.server.graphql.resolving import Info
 from shipway.server.graphql.translate_jobs import job_files, manifest_of
@@ -24,7 +25,7 @@ async def filled(view: ArtifactView, call: Call) -> ArtifactView:
     edge, jobs, values = call.edge, call.edge.service.job_files, view.artifact.job
     assert values is not None
     code = None
-    if "digest" in values["source"]:
+    if values["source"]["kind"] == SourceKind.CAPSULE:
         files, whole = await edge.run(lambda: _code(call, values["source"]["digest"]))
         for at in range(0, len(files), TOUCHED_LIMIT):
             part = files[at : at + TOUCHED_LIMIT]

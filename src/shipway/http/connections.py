@@ -6,23 +6,39 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from shipway.client.proxies import Proxy, proxy_for
 from shipway.domain.errors import Invalid
+from shipway.http.proxies import Proxy, proxy_for
 
 if TYPE_CHECKING:
     import ssl
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Certificates beside those that this machine trusts anyway."""
+
+    authorities: tuple[Path, ...] = ()  # files of certificates in PEM
+    client: tuple[Path, Path] | None = None  # certificate and key that we show ourselves
+
+
 class Connections:
     """Keep-alive connections of one address, one for each thread."""
 
-    def __init__(self, base_url: str, *, connect_timeout_s: float, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connect_timeout_s: float,
+        env: Mapping[str, str],
+        trust: Trust | None = None,
+    ) -> None:
         parts = urlsplit(base_url)
         try:
             port = parts.port
@@ -40,6 +56,7 @@ class Connections:
         self.prefix = parts.path.rstrip("/")
         self.proxy = proxy_for(parts.scheme, self.host, self.port, env)
         self._env = env
+        self._trust = trust
         self._connect_timeout_s = connect_timeout_s
         self._tls: ssl.SSLContext | None = None
         self._local = threading.local()
@@ -92,23 +109,45 @@ class Connections:
         if self._tls is None:
             import ssl  # noqa: PLC0415 - most servers are reached without TLS, and it is slow
 
-            self._tls = ssl.create_default_context()  # it reads SSL_CERT_FILE and SSL_CERT_DIR
+            context = ssl.create_default_context()  # it reads SSL_CERT_FILE and SSL_CERT_DIR
             bundle = self._env.get("REQUESTS_CA_BUNDLE") or self._env.get("CURL_CA_BUNDLE")
             if bundle and not self._env.get("SSL_CERT_FILE"):
-                is_folder = Path(bundle).is_dir()
-                try:
-                    self._tls.load_verify_locations(
-                        cafile=None if is_folder else bundle, capath=bundle if is_folder else None
-                    )
-                except OSError as error:
-                    self._tls = None
-                    raise Invalid(
-                        f"the certificates in {bundle} (REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE) "
-                        f"cannot be used: {error}",
-                        field="REQUESTS_CA_BUNDLE",
-                        value=bundle,
-                    ) from None
+                _add(context, Path(bundle), "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE")
+            if self._trust is not None:
+                for path in self._trust.authorities:
+                    _add(context, path, f"of {self.host}")
+                _show(context, self._trust.client)
+            self._tls = context
         return self._tls
+
+
+def _add(context: ssl.SSLContext, path: Path, whose: str) -> None:
+    """Trust the certificates of a file or folder; raise `Invalid` where it has none."""
+    is_folder = path.is_dir()
+    try:
+        context.load_verify_locations(
+            cafile=None if is_folder else path, capath=path if is_folder else None
+        )
+    except OSError as error:
+        raise Invalid(
+            f"the certificates in {path} ({whose}) cannot be used: {error}",
+            field="REQUESTS_CA_BUNDLE",
+            value=str(path),
+        ) from None
+
+
+def _show(context: ssl.SSLContext, pair: tuple[Path, Path] | None) -> None:
+    """Let a server see who we are; raise `Invalid` where certificate and key are none."""
+    if pair is None:
+        return
+    try:
+        context.load_cert_chain(*pair)
+    except OSError as error:
+        raise Invalid(
+            f"the certificate {pair[0]} with its key cannot be used: {error}",
+            field="certificate",
+            value=str(pair[0]),
+        ) from None
 
 
 class _Held:

@@ -8,7 +8,7 @@ from http.client import BadStatusLine, HTTPException, IncompleteRead, InvalidURL
 
 import pytest
 
-from shipway.client.message import (
+from shipway.http.message import (
     HEADERS_LIMIT,
     ONE_SEND,
     Answer,
@@ -111,6 +111,14 @@ def test_who_may_use_the_connection_again(
 ) -> None:
     got = answer(pair, head)
     assert (got.status, got.data, got.is_last) == (204, b"", is_last)
+
+
+def test_ways_to_log_in_may_come_in_several_headers(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ways = b"WWW-Authenticate: Basic\r\nX: 1\r\nWWW-Authenticate: Bearer\r\nX: 2\r\n"
+    got = answer(pair, b"HTTP/1.1 204 No Content\r\n" + ways + b"\r\n")
+    assert got.headers == {"www-authenticate": "Basic, Bearer", "x": "2"}
 
 
 @pytest.mark.parametrize(

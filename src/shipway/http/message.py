@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 LINE_LIMIT = 1 << 16  # bytes of a status line, a header or a chunk's head
 HEADERS_LIMIT = 100
+_LISTED = frozenset({"www-authenticate"})  # may come in several headers
 ONE_SEND = 1 << 16  # a body up to this size leaves together with the headers
 
 
@@ -111,7 +112,9 @@ def _headers(file: BinaryIO) -> dict[str, str]:
         if line in (b"\r\n", b"\n"):
             return found
         name, _, value = line.decode("latin-1").partition(":")
-        found[name.strip().lower()] = value.strip()
+        name, value = name.strip().lower(), value.strip()
+        is_more = name in _LISTED and name in found
+        found[name] = f"{found[name]}, {value}" if is_more else value
     raise HTTPException(f"an answer has more than {HEADERS_LIMIT} headers")
 
 

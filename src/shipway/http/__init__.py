@@ -1,0 +1,1 @@
+"""HTTP over connections of our own: what the client and the registries share."""
