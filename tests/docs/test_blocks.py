@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engines import a_registry
+from tests.support.engines import BASE, a_registry, an_engine
 from tests.support.pushed_image import push_image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +22,7 @@ PAGES = [
     ROOT / "docs/how-to/disk.md",
     ROOT / "docs/how-to/template-variables.md",
     ROOT / "docs/how-to/jobs.md",
+    ROOT / "docs/how-to/containers.md",
     ROOT / "docs/how-to/containers-policy.md",
     ROOT / "docs/how-to/registries.md",
 ]
@@ -45,6 +46,8 @@ def test_every_block_runs(page: Path, tmp_path: Path) -> None:
         if "$REGISTRY" in page.read_text():
             env["REGISTRY"] = stack.enter_context(a_registry(tmp_path / "registry"))
             push_image(env["REGISTRY"], "team/train", "1", "linux/amd64", "linux/arm64")
+        if BASE in page.read_text():
+            env = {**stack.enter_context(an_engine("docker")).env, **env}
         run(script(page.read_text()), env, work)
 
 
