@@ -34,7 +34,13 @@ from shipway.plugins.container_refusal import (
     matched_image,
 )
 from shipway.plugins.errors import PermanentError
-from shipway.plugins.image_builder import Image, ImageBuilder, ImageRequest, image_options
+from shipway.plugins.image_builder import (
+    Image,
+    ImageBuilder,
+    ImageRequest,
+    image_options,
+    image_word,
+)
 from shipway.plugins.runner import Container
 from shipway.plugins.source import Print, Tree
 
@@ -128,7 +134,11 @@ class ContainerPreparer:
         try:
             if base := lease.args.get("base_image"):
                 return self._base(str(base), lease, tree, printing.print)
-            return self._builder().build(self._request(lease, tree, entry, printing.print))
+            image = self._builder().build(self._request(lease, tree, entry, printing.print))
+            if "@" in image.image:  # it may be known to the registry alone
+                ref = ImageRef.parse(image.image)
+                get_image(find_engine(self._env, self._policy.engine), ref, print=printing.print)
+            return image
         except Exception as error:
             printing.print(str(error))
             raise
@@ -152,7 +162,7 @@ class ContainerPreparer:
             tree=tree.path,
             start=tree.path / tree.subdirectory,
             entry_point=entry,
-            name=str(lease.facts.get("project") or "run").lower(),
+            name=image_word(str(lease.facts.get("project") or "run")),
             cache=self._cache,
             repository=lease.spec.get("repository") or self._repository,
             env=self._env,

@@ -62,6 +62,11 @@ def get_image(
         raise EngineRefused(
             f"{engine.name} has no image {ref}, and pull is 'never': pull it before"
         )
+    if found is None and ref.repository == "sha256":
+        raise EngineRefused(
+            f"{engine.name} has no image of the id {ref}: it was built on another machine; push it "
+            "to a registry (repository=) to run it elsewhere"
+        )
     if found is None:
         print(f"pulling {ref}")
         words = ["pull", *([f"--platform={platform}"] if platform else []), "--", ref.exact]

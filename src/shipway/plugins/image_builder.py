@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Protocol
 
 from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.source import Print
+
+_NOT_A_NAME = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,11 @@ class Image:
     key: str = ""  # what it was made from: equal keys, the same image
     workdir: str | None = None  # where its program starts; None: the image's own
     facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def image_word(text: str) -> str:
+    """Return a word that an image's name may have, of a project's or a folder's name."""
+    return _NOT_A_NAME.sub("-", text.lower()).strip("-")[:64].strip("-") or "image"
 
 
 def image_options(spec: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +16,18 @@ from shipway.domain.queue import LOCAL_CONTAINER
 from shipway.engines.engine import find_engine
 from shipway.plugins.errors import PermanentError, PluginError
 from shipway.plugins.find import find
-from shipway.plugins.image_builder import Image, ImageBuilder, ImageRequest, image_options
+from shipway.plugins.image_builder import (
+    Image,
+    ImageBuilder,
+    ImageRequest,
+    image_options,
+    image_word,
+)
 from shipway.plugins.source import FetchRequest, Source, SourcePolicy, Tree
 from shipway.sdk.capsule import Capsule
 from shipway.sdk.git_refs import protocols
 
 BUILDER = "container"
-_NOT_A_NAME = re.compile(r"[^a-z0-9]+")
 
 
 class CapsuleBlobs:
@@ -113,7 +117,7 @@ def name_of(draft: Draft) -> str:
     address = str(draft.uri or "").split("#")[0].removeprefix("file://")
     folder = Path(address)
     last = folder.resolve().name if folder.is_dir() else address.rstrip("/").rpartition("/")[2]
-    return _NOT_A_NAME.sub("-", last.removesuffix(".git").lower()).strip("-") or "image"
+    return image_word(last.removesuffix(".git"))
 
 
 def _fetch(
