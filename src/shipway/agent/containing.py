@@ -134,14 +134,17 @@ class ContainerPreparer:
         try:
             if base := lease.args.get("base_image"):
                 return self._base(str(base), lease, tree, printing.print)
-            image = self._builder().build(self._request(lease, tree, entry, printing.print))
-            if "@" in image.image:  # it may be known to the registry alone
-                ref = ImageRef.parse(image.image)
-                get_image(find_engine(self._env, self._policy.engine), ref, print=printing.print)
-            return image
+            return self._built(self._request(lease, tree, entry, printing.print))
         except Exception as error:
             printing.print(str(error))
             raise
+
+    def _built(self, request: ImageRequest) -> Image:
+        image = self._builder().build(request)
+        if "@" in image.image:  # it may be known to the registry alone
+            engine = find_engine(self._env, self._policy.engine)
+            get_image(engine, ImageRef.parse(image.image), print=request.print)
+        return image
 
     def _base(self, base: str, lease: Lease, tree: Tree, tell: Print) -> Image:
         """Return an image that the code is mounted into: nothing is built."""
