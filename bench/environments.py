@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.measure import Result, at_most, interleave
 from shipway.builders.uv import UvBuilder
-from shipway.builders.uv.tool import find_uv
+from shipway.builders.uv_settings import find_uv
 from shipway.plugins.builder import BuildRequest
 
 PACKAGES = ("click", "jinja2", "six", "toml", "iniconfig", "packaging")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import shipway
-from shipway.builders.uv.tool import find_uv
+from shipway.builders.uv_settings import find_uv
 from shipway.client import Client
 from shipway.domain.errors import ShipwayError
 from tests.support.embedded import until

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shipway.builders.uv.tool import find_uv, uv_environment
+from shipway.builders.uv_settings import find_uv, uv_environment
 
 LOCK_S = 180.0
 

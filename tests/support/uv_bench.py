@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shipway.builders.uv import UvBuilder
-from shipway.builders.uv.tool import find_uv
+from shipway.builders.uv_settings import find_uv
 from shipway.plugins.builder import BuildRequest, Environment
 
 HATCH = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from shipway.builders.uv.tool import find_uv
+from shipway.builders.uv_settings import find_uv
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE = ROOT / "build" / "clients"  # kept: an environment takes half a minute

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shipway.builders.uv.inputs import Input, Kind, choose
+from shipway.builders.needs.inputs import Input, Kind, choose
 from shipway.plugins.errors import PermanentError
 
 HATCH = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'

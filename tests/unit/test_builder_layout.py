@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shipway.builders.uv.layout import Layout, NotThin, read_layout
-from shipway.builders.uv.overlay import Layer
+from shipway.builders.needs.layout import Layout, NotThin, read_layout
+from shipway.builders.needs.overlay import Layer
 from shipway.plugins.errors import PermanentError
 
 NAMED = '[project]\nname = "My.Pkg"\nversion = "1.2"\n'

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shipway.builders.uv.inputs import Input, choose
-from shipway.builders.uv.local import local_places
+from shipway.builders.needs.inputs import Input, choose
+from shipway.builders.needs.local import local_places
 from shipway.plugins.errors import PermanentError
 
 PROJECT = '[project]\nname = "{}"\nversion = "1"\ndependencies = {}\n'

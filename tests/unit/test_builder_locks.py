@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from shipway.builders.uv import locks, seal
-from shipway.builders.uv.locks import Form, Lock
-from shipway.builders.uv.tool import UvFailed, index_settings, uv_environment
+from shipway.builders.needs import locks
+from shipway.builders.needs.locks import Form, Lock
+from shipway.builders.uv import seal
+from shipway.builders.uv.tool import UvFailed
+from shipway.builders.uv_settings import index_settings, uv_environment
 from shipway.plugins.errors import PermanentError
 
 UV_LOCK = b"""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from shipway.builders.needs.versions import Wanted, allows, parse
 from shipway.builders.uv.pythons import Python, choose
-from shipway.builders.uv.versions import Wanted, allows, parse
 from shipway.plugins.errors import PermanentError
 
 

@@ -13,15 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from shipway.builders.uv import compiled, install, kept, locks, pythons, resolve
-from shipway.builders.uv.environments import Order, Shelf, lock, stamp_used
-from shipway.builders.uv.inputs import REQUIRES, Input, Kind, choose
-from shipway.builders.uv.layout import NotThin, read_layout
-from shipway.builders.uv.locks import Form, Lock
-from shipway.builders.uv.overlay import Layer
+from shipway.builders.build_lock import lock, stamp_used
+from shipway.builders.needs import locks
+from shipway.builders.needs.files import files_of
+from shipway.builders.needs.inputs import REQUIRES, Input, Kind, choose
+from shipway.builders.needs.layout import NotThin, read_layout
+from shipway.builders.needs.locks import Form, Lock
+from shipway.builders.needs.overlay import Layer
+from shipway.builders.needs.versions import Wanted, parse
+from shipway.builders.uv import compiled, install, kept, pythons, resolve
+from shipway.builders.uv.environments import Order, Shelf
 from shipway.builders.uv.pythons import Python
-from shipway.builders.uv.tool import Uv, find_uv, index_settings, uv_environment
-from shipway.builders.uv.versions import Wanted, parse
+from shipway.builders.uv.tool import Uv
+from shipway.builders.uv_settings import find_uv, index_settings, uv_environment
 from shipway.plugins.builder import BuildRequest, Environment, Overlay
 from shipway.plugins.errors import PermanentError
 from shipway.plugins.kept import Kept
@@ -302,7 +306,7 @@ def _watch(chosen: Input, request: BuildRequest) -> Watched:
             break
     paths = [str(folder / name) for folder in sorted(folders) for name in names]
     paths += [str(request.start / word) for word in request.entry_point[:2]]
-    paths += [str(path) for path in resolve.files_of(chosen, request.tree)]
+    paths += [str(path) for path in files_of(chosen, request.tree)]
     return _stamps(tuple((path, 0, 0) for path in dict.fromkeys(paths)))
 
 

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from shipway.builders.uv.environments import lock, stamp_used
+from shipway.builders.build_lock import lock, stamp_used
 from shipway.builders.uv.tool import Uv, UvFailed, tail
 from shipway.plugins.errors import PermanentError
 

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shipway.builders.build_lock import USED, lock, stamp_used
 from shipway.builders.uv import seal
 from shipway.builders.uv.seal import Finding, Seal
-from shipway.plugins.errors import PermanentError
 from shipway.plugins.source import Print
 
-POLL_S = 0.02  # how soon the end of somebody else's build is noticed
 # A check of the 10,000 files of a scientific stack takes 30 ms. It is left out for so many times
 # as long, so that it never takes more than 5 % of a core however short the programs are.
 CHECK_SHARE = 20
 RETIRED_S = 7 * 86400  # a damaged environment may still be in use; after this it is not
-USED = "used"  # a file whose time is that of the last use
-USED_EVERY_S = 60.0
 
 Make = Callable[[Path], None]  # build an environment in that folder, which is its final one
 
@@ -141,40 +136,6 @@ class Shelf:
             if not is_whole or used.stat().st_mtime < time.time() - RETIRED_S:
                 shutil.rmtree(generation, ignore_errors=True)
         return home / str(last + 1)
-
-
-@contextmanager
-def lock(file: Path, say: Print, deadline: float) -> Iterator[None]:
-    """Hold a file lock; it excludes other threads too, and ends with its process."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        is_told = False
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                pass
-            if not is_told:
-                say("another attempt is building the same; waiting for it")
-                is_told = True
-            if time.monotonic() > deadline:
-                raise PermanentError("waiting for the environment took longer than its limit")
-            time.sleep(POLL_S)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def stamp_used(file: Path) -> None:
-    """Note a use in a file's time, at most once a minute."""
-    try:
-        if time.time() - file.stat().st_mtime < USED_EVERY_S:
-            return
-    except FileNotFoundError:
-        pass
-    file.touch()
 
 
 def _generations(home: Path) -> list[Path]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from shipway.builders.uv import resolve, startup
-from shipway.builders.uv.inputs import Input, read_toml
-from shipway.builders.uv.locks import Form, Lock
+from shipway.builders.needs import startup
+from shipway.builders.needs.inputs import Input, read_toml
+from shipway.builders.needs.locks import Form, Lock
+from shipway.builders.uv import resolve
 from shipway.builders.uv.pythons import Python
 from shipway.builders.uv.tool import Uv, UvFailed, tail
 from shipway.plugins.builder import BuildRequest

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shipway.builders.uv.versions import Version, Wanted, allows
+from shipway.builders.needs.versions import Version, Wanted, allows
 from shipway.plugins.errors import PermanentError
 
 OLDEST: Version = (3, 8)  # what the run-side package needs

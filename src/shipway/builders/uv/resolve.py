@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from shipway.builders.uv import locks
-from shipway.builders.uv.inputs import (
+from shipway.builders.needs import locks
+from shipway.builders.needs.files import LOCAL, PLACE, files_of, lines_of
+from shipway.builders.needs.inputs import (
     Input,
     Kind,
     read,
@@ -20,23 +21,18 @@ from shipway.builders.uv.inputs import (
     script_header,
     workspace_members,
 )
-from shipway.builders.uv.local import check_place, local_places
-from shipway.builders.uv.locks import Form, Lock
+from shipway.builders.needs.local import local_places
+from shipway.builders.needs.locks import Form, Lock
 from shipway.builders.uv.pythons import Python
-from shipway.builders.uv.tool import Uv, UvFailed, index_settings, tail, uv_environment
+from shipway.builders.uv.tool import Uv, UvFailed, tail
+from shipway.builders.uv_settings import index_settings, uv_environment
 from shipway.plugins.builder import BuildRequest
 from shipway.plugins.errors import PermanentError
 
-NESTED_LIMIT = 50  # requirement files that include one another
 _OPTION = re.compile(
     r"^(-i|--index-url|--extra-index-url|-f|--find-links|--no-index|--pre|--only-binary"
     r"|--no-binary)\b"
 )
-_INCLUDE = re.compile(r"^(?:-r|--requirement|-c|--constraint)[ =]?\s*(\S+)")
-_LOCAL = re.compile(
-    r"^(?:(?:-e|--editable)[ =]?\s*)?(\.{1,2}(?:/|$|\[)|/|file:)|^\S+ @ (\.|/|file:)"
-)
-_PLACE = re.compile(r"^(?:(?:-e|--editable)[ =]?\s*|[^@\s]+ @ )?(?:file://)?([^\s;\[]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +169,7 @@ def _compile(chosen: Input, request: BuildRequest, python: Python, uv: Uv, scrat
         return _export(chosen.file, request, python, uv, scratch)
     texts = [read(path).decode("utf-8", "replace") for path in files_of(chosen, tree)]
     if chosen.kind is Kind.PROJECT or any(
-        _LOCAL.match(line) for text in texts for line in _lines(text)
+        LOCAL.match(line) for text in texts for line in lines_of(text)
     ):
         # A build backend writes beside what it builds, and the tree is nobody's to write to.
         folder = _copy_tree(tree, scratch) / chosen.folder.relative_to(tree)
@@ -190,7 +186,7 @@ def _compile(chosen: Input, request: BuildRequest, python: Python, uv: Uv, scrat
         # Some sets only fit the platform at hand; then the lock is for that one.
         text = uv.run(*args, cwd=folder)
     kept, local = _split(text, tree, folder)
-    options = [line for one in texts for line in _lines(one) if _OPTION.match(line)]
+    options = [line for one in texts for line in lines_of(one) if _OPTION.match(line)]
     if chosen.kind is Kind.SCRIPT:
         options = _indexes(chosen.file)
     content = "".join(f"{line}\n" for line in [*dict.fromkeys(options), *kept])
@@ -244,10 +240,10 @@ def _split(text: str, tree: Path, folder: Path) -> tuple[list[str], tuple[str, .
     kept: list[str] = []
     local: list[str] = []
     for line in text.splitlines():
-        if not _LOCAL.match(line):
+        if not LOCAL.match(line):
             kept.append(line)
             continue
-        found = _PLACE.match(line)
+        found = PLACE.match(line)
         place = found[1] if found else line
         for root in (tree, tree.resolve()):
             place = place.removeprefix(f"{root}/") if place.startswith(f"{root}/") else place
@@ -258,56 +254,9 @@ def _split(text: str, tree: Path, folder: Path) -> tuple[list[str], tuple[str, .
     return kept, tuple(dict.fromkeys(local))
 
 
-def files_of(chosen: Input, tree: Path) -> list[Path]:
-    """Return the files that a resolution reads, the chosen one first."""
-    if chosen.file is None:
-        return []
-    if chosen.kind is Kind.REQUIREMENTS:
-        return _nested(chosen.file, tree)
-    found = [chosen.file]
-    places: list[Path] = []
-    if chosen.kind is Kind.SCRIPT:
-        found.append(chosen.file.with_name(f"{chosen.file.name}.lock"))
-    elif chosen.kind is Kind.PROJECT:
-        members = workspace_members(chosen.folder, read_toml(chosen.file))
-        places += [chosen.folder, chosen.member, *members]
-    if chosen.kind in {Kind.SCRIPT, Kind.PROJECT}:
-        places += local_places(chosen, tree)
-    for place in dict.fromkeys(places):
-        for pattern in ("*.toml", "*.cfg", "setup.py", "requirements*.txt"):
-            found += sorted(place.glob(pattern)) if place.is_dir() else [place]
-    return [path for path in dict.fromkeys(found) if path.is_file()]
-
-
-def _nested(file: Path, tree: Path) -> list[Path]:
-    seen: list[Path] = []
-    waiting = [file]
-    while waiting:
-        path = waiting.pop(0)
-        if path in seen or not path.is_file():
-            continue
-        seen.append(path)
-        if len(seen) > NESTED_LIMIT:
-            raise PermanentError(f"{file.name} includes more than {NESTED_LIMIT} files")
-        for line in _lines(read(path).decode("utf-8", "replace")):
-            found = _INCLUDE.match(line)
-            if found and "://" not in found[1]:
-                waiting.append(path.parent / found[1])
-            where = _PLACE.match(line) if _LOCAL.match(line) else None
-            if where:
-                place = check_place(path.parent / where[1], named=path, tree=tree)
-                waiting += [place / name for name in ("pyproject.toml", "setup.py")]
-    return seen
-
-
-def _lines(text: str) -> list[str]:
-    joined = text.replace("\\\n", " ").splitlines()
-    return [line for one in joined if (line := re.sub(r"(^|\s)#.*", "", one).strip())]
-
-
 def _is_hashed(text: str) -> bool:
     """Tell whether every requirement carries a hash: then the file is a lock as it is."""
-    needs = [line for line in _lines(text) if not _OPTION.match(line)]
+    needs = [line for line in lines_of(text) if not _OPTION.match(line)]
     return bool(needs) and all("--hash=" in line for line in needs)
 
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from shipway.builders.uv.versions import Wanted, parse
+from shipway.builders.needs.versions import Wanted, parse
 from shipway.plugins.errors import PermanentError
 
 REQUIRES = "requires-python"

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shipway.builders.uv.layout import Layout
-from shipway.builders.uv.locks import normal
+from shipway.builders.needs.layout import Layout
+from shipway.builders.needs.locks import normal
 from shipway.plugins.errors import PermanentError
 
 SHEBANG_LIMIT = 127  # bytes that every kernel reads of a first line

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shipway.builders.uv.inputs import read, read_toml
-from shipway.builders.uv.locks import normal
+from shipway.builders.needs.inputs import read, read_toml
+from shipway.builders.needs.locks import normal
 from shipway.plugins.errors import PermanentError
 
 UNKNOWN_VERSION = "0+unknown"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from shipway.builders.uv.inputs import Input, Kind, read_toml, script_header, workspace_members
-from shipway.builders.uv.locks import normal
+from shipway.builders.needs.inputs import Input, Kind, read_toml, script_header, workspace_members
+from shipway.builders.needs.locks import normal
 from shipway.plugins.errors import PermanentError
 
 PLACES_LIMIT = 1_000  # folders that depend on one another by path
