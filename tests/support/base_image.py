@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from shipway.builders.uv_settings import find_uv
+
 TOOLS = ("sh", "cat", "chmod", "cp", "date", "dd", "echo", "env", "false", "head", "id", "kill")
 TOOLS += ("ls", "mkdir", "mv", "rm", "sed", "seq", "sleep", "stat", "tail", "test", "touch", "true")
 _LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3"}
@@ -34,13 +36,20 @@ def base_tar() -> bytes:
         for program in [*programs, python]:
             libraries |= _libraries(program)
             _file(tar, program.resolve(), f"usr/bin/{program.name}")
+        libraries |= _libraries(find_uv(os.defpath))  # builds bring the program, not its libraries
         stdlib = Path(sysconfig.get_path("stdlib"))
         for path in _stdlib_files(stdlib):
             if path.suffix == ".so":
                 libraries |= _libraries(path)
             _file(tar, path, f"usr/lib/{stdlib.name}/{path.relative_to(stdlib)}")
         for library in sorted(libraries):
-            _file(tar, Path(os.path.realpath(library)), library.lstrip("/"))
+            # Where every user of an image finds it, also what a Python of somebody's home needs.
+            known = (
+                library
+                if library.startswith(("/lib", "/usr/lib"))
+                else f"/usr/lib/{Path(library).name}"
+            )
+            _file(tar, Path(os.path.realpath(library)), known.lstrip("/"))
         for name in ("python3", "python"):
             _link(tar, f"usr/bin/{name}", python.name)
         for name in ("sh", "cat", "sleep", "true", "false", "echo", "ls"):

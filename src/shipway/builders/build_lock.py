@@ -43,6 +43,21 @@ def lock(file: Path, say: Print, deadline: float) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def alone(lock: Path) -> Iterator[bool]:
+    """Hold a lock that others hold while they build; False where somebody does."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)
+
+
 def stamp_used(file: Path) -> None:
     """Note a use in a file's time, at most once a minute."""
     try:

@@ -17,7 +17,7 @@ from shipway.plugins.errors import PermanentError
 
 REQUIRES = "requires-python"
 SIZE_LIMIT = 64 << 20  # bytes of one file that is read whole
-_HEADER = re.compile(r"(?m)^# /// script\r?$\s(?P<content>(^#(| .*)\r?$\s)+)^# ///\r?$")
+HEADER = re.compile(r"(?m)^# /// script\r?$\s(?P<content>(^#(| .*)\r?$\s)+)^# ///\r?$")
 _PYTHON = re.compile(r"python3?(\.\d+)?|pypy3?(\.\d+)?")
 
 
@@ -140,7 +140,7 @@ def workspace_members(root: Path, content: Mapping[str, Any]) -> list[Path]:
 
 def script_header(path: Path) -> dict[str, Any]:
     """Return what a script's PEP 723 header says; {} where it has none."""
-    found = _HEADER.search(read(path).decode("utf-8", "replace"))
+    found = HEADER.search(read(path).decode("utf-8", "replace"))
     if found is None:
         return {}
     lines = found["content"].splitlines()

@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from shipway.builders.build_lock import USED
+from shipway.builders.build_lock import USED, alone
 from shipway.builders.uv import compiled, seal
-from shipway.builders.uv.cache_lock import BUILDS_LOCK, alone
+from shipway.builders.uv.cache_lock import BUILDS_LOCK
 from shipway.plugins.kept import Kept, measure
 
 EVICTED = "evicted"

@@ -1,0 +1,121 @@
+"""Finds out what the images that others begin with are at this moment: their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from shipway.domain.image_ref import DEFAULT_REGISTRY, DEFAULT_TAG, ImageRef
+from shipway.engines.engine import Engine
+from shipway.engines.images import ImageFacts, find_image, get_image
+from shipway.plugins.container_policy import ContainerPolicy
+from shipway.plugins.errors import PermanentError, TemporaryError
+from shipway.plugins.find import installed
+from shipway.plugins.registry import Registry
+from shipway.plugins.source import Print
+
+_ANY_HOST = "oci"
+LOCAL = "localhost"  # a host that no registry has: only this machine's engine knows such images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """An image that another begins with."""
+
+    ref: ImageRef
+    digest: str  # of its manifest; of the image itself where only the engine knows it
+    is_local: bool  # no registry knows it: the engine is told its name
+    is_here: bool  # the engine has it already
+
+
+def check_allowed(refs: Iterable[ImageRef], policy: ContainerPolicy) -> None:
+    """Raise `PermanentError` for an image that the agent's policy does not let containers be."""
+    for ref in refs:
+        name = full_name(ref)
+        if not any(fnmatchcase(name, pattern) for pattern in policy.images):
+            raise PermanentError(
+                f"the image {str(ref)!r} is not one that this agent may use: its policy allows "
+                f"{', '.join(policy.images) or 'none'}"
+            )
+
+
+def full_name(ref: ImageRef) -> str:
+    """Return host and repository, Docker Hub's written out, as policies match it."""
+    if ref.registry and ref.registry != "index.docker.io":
+        return ref.name
+    short = ref.repository
+    return f"{DEFAULT_REGISTRY}/{short if '/' in short else f'library/{short}'}"
+
+
+def resolve(
+    ref: ImageRef, engine: Engine, *, registry: Registry | None, print: Print, is_refreshed: bool
+) -> Base:
+    """Return what a name stands for: as its registry says, else as the engine knows it.
+
+    Without an answer of the registry the engine's copy counts, which the build log says; where
+    there is none it is pulled.
+    """
+    here = find_image(engine, ref.exact)
+    if ref.digest:
+        return Base(ref=ref, digest=ref.digest, is_local=False, is_here=here is not None)
+    told = _told(ref, registry, print) if ref.registry != LOCAL else None
+    if told is not None:
+        is_here = here is not None and told in digests(here)
+        return Base(ref=ref, digest=told, is_local=False, is_here=is_here)
+    if here is None or (is_refreshed and ref.registry != LOCAL):
+        here = _pulled(ref, engine, print)
+    known = digests(here, ref) if ref.registry != LOCAL else []
+    if known:
+        return Base(ref=ref, digest=known[0], is_local=False, is_here=True)
+    return Base(ref=ref, digest=here.id, is_local=True, is_here=True)
+
+
+def ensure(base: Base, engine: Engine, print: Print) -> None:
+    """Pull an image whose name the engine has otherwise, or not at all."""
+    if not base.is_here:
+        _pulled(base.ref, engine, print)
+
+
+def registry_of(ref: ImageRef, env: Mapping[str, str]) -> Registry | None:
+    """Return the plugin that speaks to an image's registry; the one for any host comes last."""
+    points = installed("shipway.registries")
+    for name in sorted(points, key=lambda name: (name == _ANY_HOST, name)):
+        found: Any = points[name].load()
+        if name == _ANY_HOST or found.serves(ref.host):
+            made: Registry = found(env)
+            return made
+    return None
+
+
+def digests(seen: ImageFacts, ref: ImageRef | None = None) -> list[str]:
+    """Return the manifests that an image of the engine is known by, of one repository or any."""
+    found = []
+    for text in seen.digests:
+        name, _, digest = text.rpartition("@")
+        if ref is None or (name != "<none>" and full_name(ImageRef.parse(name)) == full_name(ref)):
+            found.append(digest)
+    return sorted(found)
+
+
+def _told(ref: ImageRef, registry: Registry | None, print: Print) -> str | None:
+    if registry is None:
+        return None
+    try:
+        manifest = registry.manifest(ref)
+    except TemporaryError as error:
+        print(f"{ref}: {error}; taking what the engine has")
+        return None
+    if manifest is None:
+        raise PermanentError(f"{ref.host} has no image {str(ref)!r}")
+    return manifest.digest
+
+
+def _pulled(ref: ImageRef, engine: Engine, print: Print) -> ImageFacts:
+    if ref.registry == LOCAL:
+        raise PermanentError(
+            f"{engine.name} has no image {str(ref)!r}, and a name of localhost is in no registry"
+        )
+    whole = ref if ref.registry else ImageRef.parse(f"{full_name(ref)}:{ref.tag or DEFAULT_TAG}")
+    return get_image(engine, whole, print=print, pull="always")
