@@ -281,3 +281,13 @@ def test_stages_are_read_from_what_an_engine_says() -> None:
 def test_nothing_to_install_is_the_same_for_everybody(tmp_path: Path) -> None:
     context = read_context(tmp_path)
     assert Packages(why="a").digest(context) == Packages(why="b").digest(context)
+
+
+def test_builds_share_downloads_and_never_files_of_sources(tmp_path: Path) -> None:
+    request = a_request(tmp_path, {"requirements.txt": "six\n"})
+    packages = packages_of(request, chosen_of(request), read_context(tmp_path))
+    assert "--mount=type=cache" in recipe("base", packages, [], with_cache=True).dockerfile
+    assert "--mount" not in recipe("base", packages, []).dockerfile
+    request = a_request(tmp_path, {"requirements.txt": "-f w\nsix\n", "w/six.whl": ""})
+    packages = packages_of(request, chosen_of(request), read_context(tmp_path))
+    assert "--mount" not in recipe("base", packages, [], with_cache=True).dockerfile

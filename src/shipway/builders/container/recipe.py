@@ -78,16 +78,19 @@ def recipe(
 ) -> Recipe:
     """Return the Dockerfile of an environment and the script that its first stage runs.
 
-    With a cache, which only BuildKit has, uv finds what other builds downloaded.
+    With a cache, which only BuildKit has, uv finds what other builds downloaded. uv takes files of
+    one path and time for the same, as those of all sources are: where some are installed, there is
+    none.
     """
     args = tuple(name for name in sorted(settings) if _NAME.fullmatch(name))
     has = packages.has_environment
+    cache = _CACHE if with_cache and has and not packages.copied else ""
     lines = [
         f"FROM {base} AS packages",
         "USER 0:0",
         *(f"ARG {name}" for name in args),
         f"COPY . {BUILD}/",
-        f'RUN {_CACHE if with_cache and has else ""}["/bin/sh", "{BUILD}/run"]',
+        f'RUN {cache}["/bin/sh", "{BUILD}/run"]',
         "",
         f"FROM {base}",
         f"COPY --from=packages {KEPT}/ /",
