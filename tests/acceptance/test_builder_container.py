@@ -7,11 +7,13 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shipway.builders.container import ContainerBuilder
 from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.errors import PermanentError, TemporaryError
 from shipway.plugins.image_builder import Image
@@ -176,6 +178,11 @@ def test_a_dockerfile_beside_the_entry_point_has_its_folder_as_context(bench: Im
     bench.write({"sub/Dockerfile.wandb": "FROM scratch\n", "sub/Dockerfile.shipway": OWN})
     image = bench.build(start=bench.tree / "sub", entry_point=("main.py",))
     assert bench.run(image) == "sub\n"
+    bench.write({"sub/deeper/main.py": MAIN})
+    deeper = bench.build(start=bench.tree / "sub/deeper")
+    assert deeper.workdir == "/app/sub/deeper"
+    words = ("run", "--rm", "--network=none", deeper.image, "python3", "main.py")
+    assert bench.engine.run(*words) == b"ran 1000 /app/sub/deeper\n"
     assert bench.run(image, "-c", "import os; print(sorted(os.listdir()))") == (
         "['Dockerfile.shipway', 'Dockerfile.wandb', 'main.py']\n"
     )
@@ -204,6 +211,8 @@ def test_a_build_that_takes_too_long_is_ended(bench: ImageBench) -> None:
         bench.build(dockerfile="Dockerfile", timeout_s=5)
     assert time.monotonic() - began < 30
     assert bench.images() == before
+    external = ["--external"] if bench.lent.name == "podman" else []
+    assert bench.engine.run("ps", "-aq", *external) == b""
 
 
 def test_packages_that_cannot_be_had_are_named(bench: ImageBench) -> None:
@@ -251,6 +260,24 @@ def test_no_secret_of_an_index_is_in_the_image(bench: ImageBench, tmp_path: Path
     shown = bench.engine.run("history", "--no-trunc", image.image)
     assert secret.encode() not in shown + bench.engine.run("image", "inspect", image.image)
     assert not any(secret in line for line in bench.log)
+
+
+def test_images_are_kept_by_their_last_use(bench: ImageBench) -> None:
+    bench.write({"main.py": "import time; print('up', flush=True); time.sleep(60)\n"})
+    image = bench.build()
+    builder = ContainerBuilder(environ=bench.lent.env)
+    found = builder.kept(bench.cache)
+    one = next(one for one in found if one.path.stem == image.key)
+    assert sum(one.files.values()) > 1_000_000
+    assert not builder.evict(bench.cache, replace(one, used_at=one.used_at - 100)), "used since"
+    words = ("run", "-d", "--network=none", image.image, "python3", "main.py")
+    container = bench.engine.run(*words).decode().strip()
+    assert not builder.evict(bench.cache, one), "a container needs it"
+    bench.engine.run("rm", "-f", container)
+    assert builder.evict(bench.cache, one)
+    assert image.image.removeprefix("sha256:") not in str(bench.images())
+    assert image.key not in {one.path.stem for one in builder.kept(bench.cache)}
+    assert not bench.build().is_cached
 
 
 HOSTILE: list[tuple[dict[str, Any], str]] = [

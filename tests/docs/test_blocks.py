@@ -25,6 +25,7 @@ PAGES = [
     ROOT / "docs/how-to/containers.md",
     ROOT / "docs/how-to/containers-policy.md",
     ROOT / "docs/how-to/registries.md",
+    ROOT / "docs/how-to/images.md",
 ]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE_LIMIT_S = 240.0

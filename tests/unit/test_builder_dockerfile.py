@@ -15,7 +15,7 @@ from shipway.builders.container.image_build import stages_of
 from shipway.builders.container.packages import Packages, chosen_of, packages_of
 from shipway.builders.container.plan import network_of, settings_for_builds
 from shipway.builders.container.push import target_of
-from shipway.builders.container.recipe import base_of, recipe
+from shipway.builders.container.recipe import base_of, code_dockerfile, recipe
 from shipway.domain.image_ref import ImageRef
 from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.errors import PermanentError
@@ -291,3 +291,18 @@ def test_builds_share_downloads_and_never_files_of_sources(tmp_path: Path) -> No
     request = a_request(tmp_path, {"requirements.txt": "-f w\nsix\n", "w/six.whl": ""})
     packages = packages_of(request, chosen_of(request), read_context(tmp_path))
     assert "--mount" not in recipe("base", packages, [], with_cache=True).dockerfile
+
+
+@pytest.mark.parametrize(
+    ("start", "line"),
+    [
+        ("a/b-c.d", "WORKDIR /app/a/b-c.d\n"),
+        (".", ""),
+        ("a b", ""),
+        ("a\nUSER root", ""),
+        ("$X", ""),
+    ],
+)
+def test_code_starts_where_a_plain_path_says(start: str, line: str) -> None:
+    said = code_dockerfile("e", start=start, has_project=False)
+    assert said == f"FROM e\nCOPY --chown=1000:1000 code/ /app/\n{line}"

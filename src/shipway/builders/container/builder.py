@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -96,9 +97,7 @@ def _found(request: ImageRequest, engine: Engine, plan: Plan, target: Target) ->
     if digest is not None:
         request.print(f"image {target.ref} was there already")
         kept.stamp(request.cache, plan.key)
-        return _answer(
-            request, plan, image=target.ref.pinned(digest).exact, digest=digest, is_cached=True
-        )
+        return _answer(plan, target.ref.pinned(digest).exact, digest, is_cached=True)
     seen = find_image(engine, str(target.ref))
     if seen is None or key_of(seen) != plan.key:
         return None
@@ -112,14 +111,12 @@ def _image(
 ) -> Image:
     """Return an image that the engine has, pushed where it has to be."""
     if not target.is_pushed:
-        return _answer(request, plan, id, id, is_cached=is_cached)
+        return _answer(plan, id, id, is_cached=is_cached)
     digest = push(target, engine, request)
-    return _answer(request, plan, target.ref.pinned(digest).exact, digest, is_cached=is_cached)
+    return _answer(plan, target.ref.pinned(digest).exact, digest, is_cached=is_cached)
 
 
-def _answer(
-    request: ImageRequest, plan: Plan, image: str, digest: str, *, is_cached: bool
-) -> Image:
+def _answer(plan: Plan, image: str, digest: str, *, is_cached: bool) -> Image:
     facts = {
         "platform": plan.platform,
         "bases": json.dumps({str(one.ref): one.digest for one in plan.bases}),
@@ -130,12 +127,6 @@ def _answer(
         digest=digest,
         is_cached=is_cached,
         key=plan.key,
-        workdir=None if plan.brought is not None else _start(request),
+        workdir=None if plan.brought is not None else posixpath.normpath(f"{APP}/{plan.start}"),
         facts=facts,
     )
-
-
-def _start(request: ImageRequest) -> str:
-    """Return where a program starts in a generated image."""
-    below = request.start.relative_to(request.tree).as_posix()
-    return APP if below == "." else f"{APP}/{below}"

@@ -67,8 +67,8 @@ def evict(cache: Path, gone: Kept, environ: Mapping[str, str]) -> bool:
         if not is_ours or gone.path.stat().st_mtime > gone.used_at:
             return False
         note = json.loads(gone.path.read_text())
-        engine = named({**environ, **note["places"]}, note["program"])
         try:
+            engine = named({**environ, **note["places"]}, note["program"])
             if find_image(engine, note["name"]) is not None:
                 engine.run("rmi", note["name"])
         except PluginError:

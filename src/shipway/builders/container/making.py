@@ -128,11 +128,12 @@ def _environment(by: Making, plan: Plan) -> str:
 def _with_code(by: Making, plan: Plan, ref: ImageRef, environment: str) -> str:
     assert plan.packages is not None
     by.request.print(f"code: {_count(plan.context)}")
-    text = code_dockerfile(environment, has_project=bool(plan.packages.laid))
+    projects = plan.packages.laid
+    text = code_dockerfile(environment, start=plan.start, has_project=bool(projects))
     with _folder(by) as folder:
         context = folder / "context"
         plan.context.lay_out(context / "code")
-        _lay_projects(context / "project", plan.packages.laid, by.request.tree)
+        _lay_projects(context / "project", projects, by.request.tree)
         settle(context)
         _say_dockerfile(by, text)
         (folder / "Dockerfile").write_text(text)

@@ -44,6 +44,7 @@ class Plan:
     brought: Brought | None = None
     packages: Packages | None = None  # of a generated image
     environment: str = ""  # the key of a generated image's environment
+    start: str = "."  # where its programs start, below the tree
     hidden: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def recipe(self, base: str, *, with_cache: bool) -> Recipe:
@@ -122,7 +123,8 @@ def _of_generated(request: ImageRequest, engine: Engine, platform: str, own_plat
     made = recipe(_PLACEHOLDER, packages, _args(settings))
     args = {**dict(index_settings(settings)), **request.build_args}
     lock = packages.digest(context)
-    code = code_dockerfile(_PLACEHOLDER, has_project=bool(packages.laid))
+    start = request.start.relative_to(request.tree).as_posix()
+    code = code_dockerfile(_PLACEHOLDER, start=start, has_project=bool(packages.laid))
     environment = image_key(
         context="",
         dockerfile=made.dockerfile + made.script,
@@ -146,6 +148,7 @@ def _of_generated(request: ImageRequest, engine: Engine, platform: str, own_plat
         network=network_of(request, settings) if packages.commands else "none",
         packages=packages,
         environment=environment,
+        start=start,
         hidden=settings,
     )
 

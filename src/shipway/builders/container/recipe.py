@@ -36,6 +36,7 @@ _VARIABLES = {
     "NO_COLOR": "1",
 }
 _LAST_PATCH = 99  # a version's newest release counts
+_PLAIN = re.compile(r"(?:/[A-Za-z0-9_.+-]+)+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MINOR = re.compile(r"==(\d+)\.(\d+)(?:\.(\d+))?(?:\.\*)?")
 
@@ -104,12 +105,18 @@ def recipe(
     return Recipe(dockerfile="\n".join(lines) + "\n", script=_script(packages), args=args)
 
 
-def code_dockerfile(environment: str, *, has_project: bool) -> str:
-    """Return the Dockerfile that adds the code to an environment's image, in its last layer."""
+def code_dockerfile(environment: str, *, start: str, has_project: bool) -> str:
+    """Return the Dockerfile that adds the code to an environment's image, in its last layer.
+
+    A folder whose name could mean something to a Dockerfile is not written: then whoever starts a
+    container says where.
+    """
+    place = f"{APP}/{start}"
     lines = [
         f"FROM {environment}",
         *([f"COPY project/ {PROJECT}/"] if has_project else []),
         f"COPY --chown={USER} code/ {APP}/",
+        *([f"WORKDIR {place}"] if start != "." and _PLAIN.fullmatch(place) else []),
     ]
     return "\n".join(lines) + "\n"
 
