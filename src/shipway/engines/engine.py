@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from shipway.plugins.errors import PermanentError, PluginError, TemporaryError
 
 NAMES = ("docker", "podman")
 CALL_LIMIT_S = 60.0
+END_LIMIT_S = 10.0  # for a command whose processes were ended, before it is killed itself
 _TAIL = 2_000  # characters of what an engine said that an error repeats
 _PASSED = (
     "PATH",
@@ -113,10 +115,10 @@ class Engine:
             try:
                 tail = _follow(process, print, time.monotonic() + timeout_s)
             except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
+                _end(process)
                 raise
             if tail is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                _end(process)
                 raise EngineRefused(f"{self._doing(words)} did not end within {timeout_s:g} s")
         if process.returncode:
             raise self.error(words, tail, process.returncode)
@@ -180,6 +182,34 @@ def engine_env(env: Mapping[str, str]) -> dict[str, str]:
         for name, value in env.items()
         if name in names or name.startswith((*_PASSED_PREFIXES, *_CLOUDS))
     }
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command: what it started first, for then podman itself tidies up after a build's step.
+
+    What runs in a step's container is in no group of the command's.
+    """
+    below = _below(process.pid)
+    for pid in reversed(below):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if below:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(END_LIMIT_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _below(pid: int) -> list[int]:
+    """Return the processes that a process started, parents first."""
+    parents: dict[int, int] = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(file.parent.name)] = int(file.read_bytes().rpartition(b")")[2].split()[1])
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
 
 
 def _follow(
