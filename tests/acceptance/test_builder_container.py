@@ -250,6 +250,24 @@ def test_an_image_is_pushed_and_named_by_its_digest(bench: ImageBench, tmp_path:
         assert bench.run(image, "python3", "main.py") == "ran 1000 /app\n"
 
 
+def test_a_base_of_a_registry_is_pinned_by_its_digest(bench: ImageBench, tmp_path: Path) -> None:
+    with a_registry(tmp_path / "registry") as address:
+        trust(bench.lent, address)
+        name = f"{address}/team/base:1"
+        bench.engine.run("tag", BASE, name)
+        bench.engine.run("push", name)
+        bench.engine.run("rmi", name)
+        bench.write({"main.py": MAIN, "Dockerfile": OWN.replace(BASE, name)})
+        image = bench.build(base_image=name)
+        digest = json.loads(image.facts["bases"])[name]
+        assert f"    FROM {address}/team/base@{digest}" in bench.log
+        assert bench.run(image, "python3", "main.py") == "ran 1000 /app\n"
+        own = bench.build(dockerfile="Dockerfile")
+        assert json.loads(own.facts["bases"])[name] == digest
+        with pytest.raises(PermanentError, match="no-such"):
+            bench.build(base_image=f"{address}/team/no-such:1")
+
+
 def test_no_secret_of_an_index_is_in_the_image(bench: ImageBench, tmp_path: Path) -> None:
     needs_greeter(bench)
     secret = secrets.token_hex(16)

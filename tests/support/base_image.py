@@ -43,13 +43,7 @@ def base_tar() -> bytes:
                 libraries |= _libraries(path)
             _file(tar, path, f"usr/lib/{stdlib.name}/{path.relative_to(stdlib)}")
         for library in sorted(libraries):
-            # Where every user of an image finds it, also what a Python of somebody's home needs.
-            known = (
-                library
-                if library.startswith(("/lib", "/usr/lib"))
-                else f"/usr/lib/{Path(library).name}"
-            )
-            _file(tar, Path(os.path.realpath(library)), known.lstrip("/"))
+            _file(tar, Path(os.path.realpath(library)), library.lstrip("/"))
         for name in ("python3", "python"):
             _link(tar, f"usr/bin/{name}", python.name)
         for name in ("sh", "cat", "sleep", "true", "false", "echo", "ls"):

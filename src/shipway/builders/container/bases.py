@@ -50,7 +50,13 @@ def full_name(ref: ImageRef) -> str:
 
 
 def resolve(
-    ref: ImageRef, engine: Engine, *, registry: Registry | None, print: Print, is_refreshed: bool
+    ref: ImageRef,
+    engine: Engine,
+    *,
+    registry: Registry | None,
+    platform: str,
+    print: Print,
+    is_refreshed: bool,
 ) -> Base:
     """Return what a name stands for: as its registry says, else as the engine knows it.
 
@@ -69,6 +75,8 @@ def resolve(
     known = digests(here, ref) if ref.registry != LOCAL else []
     if known:
         return Base(ref=ref, digest=known[0], is_local=False, is_here=True)
+    if not platform.startswith(here.platform):
+        raise PermanentError(f"{ref} is for {here.platform}, and the image is to be for {platform}")
     return Base(ref=ref, digest=here.id, is_local=True, is_here=True)
 
 
@@ -76,6 +84,14 @@ def ensure(base: Base, engine: Engine, print: Print) -> None:
     """Pull an image whose name the engine has otherwise, or not at all."""
     if not base.is_here:
         _pulled(base.ref, engine, print)
+
+
+def pinned(base: Base, engine: Engine, print: Print) -> str:
+    """Return what a Dockerfile calls an image of a registry by its digest; it is pulled first."""
+    ref = ImageRef.parse(full_name(base.ref)).pinned(base.digest)
+    if not base.is_here:
+        get_image(engine, ref, print=print)
+    return ref.exact
 
 
 def registry_of(ref: ImageRef, env: Mapping[str, str]) -> Registry | None:

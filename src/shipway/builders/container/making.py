@@ -13,7 +13,6 @@ from tempfile import mkdtemp
 
 from shipway.builders.build_lock import lock
 from shipway.builders.container import bases, kept
-from shipway.builders.container.bases import full_name
 from shipway.builders.container.cache_key import TAG
 from shipway.builders.container.context import Context, settle
 from shipway.builders.container.image_build import KEY_LABEL, Order, build, key_of
@@ -193,7 +192,7 @@ def _base_name(by: Making, plan: Plan) -> Iterator[str]:
     """Lend a name that means the one base image that the key has, whatever is tagged meanwhile."""
     (base,) = plan.bases
     if not base.is_local:
-        yield f"{full_name(base.ref)}@{base.digest}"
+        yield bases.pinned(base, by.engine, by.request.print)
         return
     name = f"{OURS}/base:{plan.environment[:TAG]}"
     by.engine.run("tag", base.digest, name)

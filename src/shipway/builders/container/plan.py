@@ -87,7 +87,7 @@ def network_of(request: ImageRequest, settings: Mapping[str, str]) -> str | None
 def _of_brought(request: ImageRequest, engine: Engine, found: Brought, platform: str) -> Plan:
     known = {**_platform_args(platform), **request.build_args}
     refs = dockerfile.images_of(found.text, name=found.name, known=known)
-    resolved = _resolved(refs, request, engine)
+    resolved = _resolved(refs, request, engine, platform)
     context = read_context(found.context, dockerfile=found.file)
     settings = settings_for_builds(request)
     proxies = {name: value for name, value in settings.items() if _PROXY.fullmatch(name)}
@@ -110,7 +110,7 @@ def _of_brought(request: ImageRequest, engine: Engine, found: Brought, platform:
 
 def _of_generated(request: ImageRequest, engine: Engine, platform: str, own_platform: str) -> Plan:
     chosen = chosen_of(request)
-    (base,) = _resolved([base_of(request.base_image, chosen)], request, engine)
+    (base,) = _resolved([base_of(request.base_image, chosen)], request, engine, platform)
     context = read_context(request.tree)
     packages = packages_of(request, chosen, context)
     request.print(packages.why)
@@ -153,13 +153,16 @@ def _of_generated(request: ImageRequest, engine: Engine, platform: str, own_plat
     )
 
 
-def _resolved(refs: list[ImageRef], request: ImageRequest, engine: Engine) -> tuple[Base, ...]:
+def _resolved(
+    refs: list[ImageRef], request: ImageRequest, engine: Engine, platform: str
+) -> tuple[Base, ...]:
     bases.check_allowed(refs, request.policy)
     return tuple(
         bases.resolve(
             ref,
             engine,
             registry=bases.registry_of(ref, request.env),
+            platform=platform,
             print=request.print,
             is_refreshed=request.is_refreshed,
         )
