@@ -120,6 +120,9 @@ def test_an_image_that_exists_is_not_built_again(bench: ImageBench) -> None:
     assert took < FOUND_S
     assert not any("Dockerfile" in line for line in bench.log)
     assert list((bench.cache / "tmp").iterdir()) == []
+    name = f"localhost/shipway/demo:{first.key[:32]}"
+    bench.engine.run("tag", BASE, name)
+    assert not bench.build().is_cached, "another image has the name"
 
 
 def test_a_changed_base_builds_anew(every: ImageBench) -> None:
@@ -268,11 +271,19 @@ def test_a_base_of_a_registry_is_pinned_by_its_digest(bench: ImageBench, tmp_pat
             bench.build(base_image=f"{address}/team/no-such:1")
 
 
-def test_no_secret_of_an_index_is_in_the_image(bench: ImageBench, tmp_path: Path) -> None:
+def test_no_secret_of_an_index_is_in_the_image_nor_on_a_command_line(
+    bench: ImageBench, tmp_path: Path
+) -> None:
     needs_greeter(bench)
     secret = secrets.token_hex(16)
     bench.env["UV_INDEX"] = f"http://user:{secret}@127.0.0.1:1/simple"
-    image = bench.build()
+    spy = tmp_path / bench.lent.name
+    spy.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/argv\nexec {bench.lent.program} "$@"\n')
+    spy.chmod(0o755)
+    image = bench.build(policy=ContainerPolicy(engine=str(spy), network="none"))
+    said = (tmp_path / "argv").read_text()
+    assert "--build-arg=UV_INDEX" in said
+    assert secret not in said
     bench.engine.run("save", "-o", str(tmp_path / "image.tar"), image.image)
     assert secret.encode() not in (tmp_path / "image.tar").read_bytes()
     shown = bench.engine.run("history", "--no-trunc", image.image)
