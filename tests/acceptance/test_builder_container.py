@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import threading
@@ -14,15 +15,19 @@ from typing import Any
 import pytest
 
 from shipway.builders.container import ContainerBuilder
+from shipway.domain.image_ref import ImageRef
 from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.errors import PermanentError, TemporaryError
 from shipway.plugins.image_builder import Image
+from shipway.plugins.registry import registry_for
 from tests.support.base_image import base_tar
 from tests.support.engines import BASE, TestEngine, a_registry, an_engine, trust
 from tests.support.images import ImageBench, wheel
 
 MAIN = "import os, sys; print('ran', os.getuid(), os.getcwd(), *sys.argv[1:])\n"
 OWN = f'FROM {BASE}\nWORKDIR /here\nCOPY . .\nENTRYPOINT ["python3"]\nCMD ["main.py"]\n'
+PASSWORD = "open sesame"
+HTPASSWD = "ada:$2y$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW\n"  # bcrypt of it
 FOUND_S = 1.0  # an image that is there comes back within
 
 
@@ -269,6 +274,54 @@ def test_a_base_of_a_registry_is_pinned_by_its_digest(bench: ImageBench, tmp_pat
         assert json.loads(own.facts["bases"])[name] == digest
         with pytest.raises(PermanentError, match="no-such"):
             bench.build(base_image=f"{address}/team/no-such:1")
+
+
+def test_a_registry_is_asked_first_with_the_login_that_is_known(
+    bench: ImageBench, tmp_path: Path
+) -> None:
+    pair = base64.b64encode(f"ada:{PASSWORD}".encode()).decode()
+    with a_registry(tmp_path / "registry", htpasswd=HTPASSWD) as address:
+        trust(bench.lent, address)
+        login = json.dumps({"auths": {address: {"auth": pair}}})
+        for name in ("config.json", "auth.json"):
+            (tmp_path / name).write_text(login)
+        # Each engine is given the login of a file that it does not read itself.
+        others = {"DOCKER_CONFIG": str(tmp_path)}
+        if bench.lent.name == "docker":
+            others = {"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
+        bench.env |= others
+        bench.write({"main.py": MAIN})
+        image = bench.build(repository=f"{address}/team/demo")
+        bench.engine.run("rmi", "-f", f"{address}/team/demo:{image.key[:32]}")
+        began = time.monotonic()
+        again = bench.build(repository=f"{address}/team/demo")
+        assert time.monotonic() - began < FOUND_S
+        assert (again.image, again.is_cached) == (image.image, True)
+        assert not any("Dockerfile" in line for line in bench.log)
+
+
+def test_a_base_that_moved_in_its_registry_builds_anew(bench: ImageBench, tmp_path: Path) -> None:
+    with a_registry(tmp_path / "registry") as address:
+        trust(bench.lent, address)
+        name = f"{address}/team/base:1"
+        bench.write({"main.py": MAIN, "Dockerfile": OWN.replace(BASE, name)})
+        bench.engine.run("tag", BASE, name)
+        bench.engine.run("push", name)
+        first, first_own = bench.build(base_image=name), bench.build(dockerfile="Dockerfile")
+        words = ("import", "-c", "ENV PATH=/usr/bin:/bin", "-c", "ENV MOVED=1", "-", name)
+        bench.engine.run(*words, input=base_tar())
+        bench.engine.run("push", name)
+        bench.engine.run("tag", BASE, name)  # what this engine knows is the first one
+        moved = registry_for(ImageRef.parse(name), {}).manifest(ImageRef.parse(name))
+        second, second_own = bench.build(base_image=name), bench.build(dockerfile="Dockerfile")
+        assert moved is not None
+        for one, before in ((second, first), (second_own, first_own)):
+            assert not one.is_cached
+            assert one.key != before.key
+            assert json.loads(one.facts["bases"])[name] == moved.digest
+        shown = "import os; print(os.environ.get('MOVED'))"
+        assert bench.run(second, "python3", "-c", shown) == "1\n"
+        assert bench.run(second_own, "-c", shown) == "1\n"
 
 
 def test_no_secret_of_an_index_is_in_the_image_nor_on_a_command_line(

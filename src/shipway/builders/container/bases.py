@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from shipway.domain.image_ref import DEFAULT_REGISTRY, DEFAULT_TAG, ImageRef
 from shipway.engines.engine import Engine
 from shipway.engines.images import ImageFacts, find_image, get_image
 from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.errors import PermanentError, TemporaryError
-from shipway.plugins.find import installed
 from shipway.plugins.registry import Registry
 from shipway.plugins.source import Print
 
-_ANY_HOST = "oci"
 LOCAL = "localhost"  # a host that no registry has: only this machine's engine knows such images
 
 
@@ -53,7 +50,7 @@ def resolve(
     ref: ImageRef,
     engine: Engine,
     *,
-    registry: Registry | None,
+    registry: Registry,
     platform: str,
     print: Print,
     is_refreshed: bool,
@@ -94,17 +91,6 @@ def pinned(base: Base, engine: Engine, print: Print) -> str:
     return ref.exact
 
 
-def registry_of(ref: ImageRef, env: Mapping[str, str]) -> Registry | None:
-    """Return the plugin that speaks to an image's registry; the one for any host comes last."""
-    points = installed("shipway.registries")
-    for name in sorted(points, key=lambda name: (name == _ANY_HOST, name)):
-        found: Any = points[name].load()
-        if name == _ANY_HOST or found.serves(ref.host):
-            made: Registry = found(env)
-            return made
-    return None
-
-
 def digests(seen: ImageFacts, ref: ImageRef | None = None) -> list[str]:
     """Return the manifests that an image of the engine is known by, of one repository or any."""
     found = []
@@ -115,9 +101,7 @@ def digests(seen: ImageFacts, ref: ImageRef | None = None) -> list[str]:
     return sorted(found)
 
 
-def _told(ref: ImageRef, registry: Registry | None, print: Print) -> str | None:
-    if registry is None:
-        return None
+def _told(ref: ImageRef, registry: Registry, print: Print) -> str | None:
     try:
         manifest = registry.manifest(ref)
     except TemporaryError as error:

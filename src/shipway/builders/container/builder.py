@@ -93,7 +93,7 @@ class ContainerBuilder:
 
 def _found(request: ImageRequest, engine: Engine, plan: Plan, target: Target) -> Image | None:
     """Return an image of that key: the registry's word counts, then what the engine has."""
-    digest = pushed(target)
+    digest = pushed(target, request)
     if digest is not None:
         request.print(f"image {target.ref} was there already")
         kept.stamp(request.cache, plan.key)

@@ -19,6 +19,7 @@ from shipway.domain.image_ref import ImageRef
 from shipway.engines.engine import Engine
 from shipway.plugins.errors import PermanentError
 from shipway.plugins.image_builder import ImageRequest
+from shipway.plugins.registry import registry_for
 
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/v[0-9]+)?")
 _ARG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -161,7 +162,7 @@ def _resolved(
         bases.resolve(
             ref,
             engine,
-            registry=bases.registry_of(ref, request.env),
+            registry=registry_for(ref, request.env),
             platform=platform,
             print=request.print,
             is_refreshed=request.is_refreshed,

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from shipway.builders.container.bases import LOCAL, check_allowed, registry_of
+from shipway.builders.container.bases import LOCAL, check_allowed
 from shipway.domain.errors import Invalid
 from shipway.domain.image_ref import ImageRef
 from shipway.engines.engine import Engine
+from shipway.engines.login import lent_login
 from shipway.plugins.errors import PermanentError, TemporaryError
 from shipway.plugins.image_builder import ImageRequest
-from shipway.plugins.registry import Registry
+from shipway.plugins.registry import registry_for
 
 PUSH_LIMIT_S = 3600.0
 _NAME = re.compile(r"[^a-z0-9]+")
@@ -26,7 +27,6 @@ class Target:
 
     ref: ImageRef
     is_pushed: bool
-    registry: Registry | None = None
 
 
 def target_of(request: ImageRequest, tag: str) -> Target:
@@ -46,15 +46,15 @@ def target_of(request: ImageRequest, tag: str) -> Target:
         )
     check_allowed([ref], request.policy)
     ref = ImageRef(registry=ref.registry, repository=ref.repository, tag=tag)
-    return Target(ref=ref, is_pushed=True, registry=registry_of(ref, request.env))
+    return Target(ref=ref, is_pushed=True)
 
 
-def pushed(target: Target) -> str | None:
+def pushed(target: Target, request: ImageRequest) -> str | None:
     """Return the digest under which the registry has it, or None where it has not, or is away."""
-    if not target.is_pushed or target.registry is None:
+    if not target.is_pushed:
         return None
     try:
-        manifest = target.registry.manifest(target.ref)
+        manifest = registry_for(target.ref, request.env).manifest(target.ref)
     except TemporaryError:  # the push will say so, or go through
         return None
     return manifest.digest if manifest is not None else None
@@ -72,7 +72,9 @@ def push(target: Target, engine: Engine, request: ImageRequest) -> str:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "digest"
         words = [f"--digestfile={file}"] if engine.name == "podman" else []
-        engine.stream("push", *words, str(target.ref), print=tell, timeout_s=PUSH_LIMIT_S)
+        with lent_login(engine, target.ref, registry_for(target.ref, request.env)) as login:
+            argv = ("push", *words, str(target.ref))
+            engine.stream(*argv, print=tell, timeout_s=PUSH_LIMIT_S, env=login)
         if file.exists():
             return file.read_text().strip()
     found = [match[1] for line in said if (match := _DIGEST.search(line))]
