@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from shipway.domain.image_ref import DEFAULT_REGISTRY, DEFAULT_TAG, ImageRef
 from shipway.engines.engine import Engine
 from shipway.engines.images import ImageFacts, find_image, get_image
 from shipway.plugins.container_policy import ContainerPolicy
+from shipway.plugins.container_refusal import image_refusal
 from shipway.plugins.errors import PermanentError, TemporaryError
 from shipway.plugins.registry import Registry
 from shipway.plugins.source import Print
@@ -30,12 +30,8 @@ class Base:
 def check_allowed(refs: Iterable[ImageRef], policy: ContainerPolicy) -> None:
     """Raise `PermanentError` for an image that the agent's policy does not let containers be."""
     for ref in refs:
-        name = full_name(ref)
-        if not any(fnmatchcase(name, pattern) for pattern in policy.images):
-            raise PermanentError(
-                f"the image {str(ref)!r} is not one that this agent may use: its policy allows "
-                f"{', '.join(policy.images) or 'none'}"
-            )
+        if why := image_refusal(policy, ref):
+            raise PermanentError(why)
 
 
 def full_name(ref: ImageRef) -> str:
