@@ -385,7 +385,7 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
     ({"build_args": {"A=1 --privileged": ""}}, "build argument"),
     ({"build_args": {"A\nRUN": ""}}, "build argument"),
     ({"dockerfile": "odd-from"}, "line 2: .*not an image's name"),
-    ({"policy": ContainerPolicy(images=("localhost/other",))}, "container.images of its config allows localhost/other"),
+    ({"policy": ContainerPolicy(images=("localhost/other",))}, "images of its config allows local"),
 ]  # fmt: skip
 
 
