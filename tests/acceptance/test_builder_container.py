@@ -22,7 +22,7 @@ from shipway.plugins.image_builder import Image
 from shipway.plugins.registry import registry_for
 from tests.support.base_image import base_tar
 from tests.support.engines import BASE, TestEngine, a_registry, an_engine, trust
-from tests.support.images import ImageBench, wheel
+from tests.support.images import ImageBench, an_index, wheel
 
 MAIN = "import os, sys; print('ran', os.getuid(), os.getcwd(), *sys.argv[1:])\n"
 OWN = f'FROM {BASE}\nWORKDIR /here\nCOPY . .\nENTRYPOINT ["python3"]\nCMD ["main.py"]\n'
@@ -360,6 +360,20 @@ def test_images_are_kept_by_their_last_use(bench: ImageBench) -> None:
     assert image.image.removeprefix("sha256:") not in str(bench.images())
     assert image.key not in {one.path.stem for one in builder.kept(bench.cache)}
     assert not bench.build().is_cached
+
+
+def test_packages_come_from_the_agents_index_with_its_password(
+    every: ImageBench, tmp_path: Path
+) -> None:
+    bench, says, password = every, secrets.token_hex(4), secrets.token_hex(8)
+    wheel(tmp_path / "wheels", says=says)
+    bench.write({"main.py": "import greeter; print(greeter.WORD)\n"})
+    bench.write({"requirements.txt": f"greeter  # {says}\n"})
+    with an_index(tmp_path / "wheels", user="ada", password=password) as address:
+        bench.env["UV_DEFAULT_INDEX"] = address
+        image = bench.build(policy=ContainerPolicy(engine=bench.lent.program))
+    assert bench.run(image, "python3", "main.py") == f"{says}\n"
+    assert not any(password in line for line in bench.log)
 
 
 HOSTILE: list[tuple[dict[str, Any], str]] = [

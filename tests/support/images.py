@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +105,36 @@ def wheel(folder: Path, name: str = "greeter", version: str = "1.0", says: str =
     file = folder / f"{name}-{version}-py3-none-any.whl"
     file.write_bytes(out.getvalue())
     return file
+
+
+@contextmanager
+def an_index(folder: Path, *, user: str, password: str) -> Iterator[str]:
+    """Serve the wheels of a folder as a package index on loopback, to whoever has the password."""
+    wanted = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+    class Index(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.headers.get("Authorization") != wanted:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="test"')
+                self.end_headers()
+                return
+            wheels = [one for one in folder.iterdir() if self.path.endswith(f"/{one.name}")]
+            page = "".join(f'<a href="/{one.name}">{one.name}</a>' for one in folder.iterdir())
+            body = wheels[0].read_bytes() if wheels else page.encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{user}:{password}@127.0.0.1:{server.server_address[1]}/simple"
+        server.shutdown()
