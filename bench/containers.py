@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
-from bench.measure import Result, at_most
+from bench.measure import Result, at_most, interleave
 from shipway import launch_add
+from shipway.builders.container import ContainerBuilder
+from shipway.plugins.image_builder import ImageRequest
 from tests.support.embedded import Embedded, embedded
 from tests.support.engines import BASE, ENGINES, TestEngine, an_engine
 
 EXTRA_MS = 50.0  # that a run through a queue may cost beside its share
 SHARE = 1.15
 END_S = 60.0
+REBUILD = 1.5  # for the key, the check of what is there, and a context of our own
+DOCKERFILE = f"FROM {BASE}\nRUN echo packages > /packages\nWORKDIR /app\nCOPY . .\n"
 PROGRAM = ("python3", "-c", "import time; print(time.time_ns(), flush=True)")
 
 
@@ -28,6 +34,7 @@ def _on(name: str, *, times: int) -> list[Result]:
     ours: list[tuple[float, float]] = []
     theirs: list[tuple[float, float]] = []
     with an_engine(name) as lent, _site(lent):
+        rebuilt, bare_rebuilt = _rebuilds(lent, times=times)
         for number in range(times + 1):
             pair = (_launch(), _bare(lent))
             if number:  # the first round starts the supervisor, and looks the image up
@@ -45,7 +52,49 @@ def _on(name: str, *, times: int) -> list[Result]:
     return [
         row("the end of a container", ends, bare_ends),
         row("a container's first line", firsts, bare_firsts),
-    ]
+        at_most(
+            "containers", f"an image anew after one line of code changed, beside {name} build",
+            REBUILD, ours=rebuilt, theirs=bare_rebuilt,
+        ),
+    ]  # fmt: skip
+
+
+def _rebuilds(lent: TestEngine, *, times: int) -> tuple[list[float], list[float]]:
+    """Change a line and build: by our builder, by the engine; both know the layers below."""
+    with tempfile.TemporaryDirectory(prefix="shipway-bench-") as folder:
+        builder = ContainerBuilder()
+        sides = [Path(folder, side) for side in ("ours", "theirs")]
+        for tree in sides:
+            tree.mkdir()
+            (tree / "Dockerfile.shipway").write_text(DOCKERFILE)
+        count = 0
+
+        def changed(tree: Path) -> Path:
+            nonlocal count
+            count += 1
+            (tree / "main.py").write_text(f"print({count})\n")
+            return tree
+
+        def ours() -> float:
+            tree = changed(sides[0])
+            begin = time.monotonic()
+            builder.build(
+                ImageRequest(
+                    tree=tree, start=tree, entry_point=("main.py",), name="bench",
+                    cache=Path(folder, "cache"), env=lent.env, print=lambda _: None,
+                )
+            )  # fmt: skip
+            return (time.monotonic() - begin) * 1000
+
+        def theirs() -> float:
+            tree = changed(sides[1])
+            words = ["build", "-q", "--network=host", "-t", "localhost/bench:plain"]
+            words += ["-f", f"{tree}/Dockerfile.shipway", str(tree)]
+            begin = time.monotonic()
+            subprocess.run([lent.program, *words], env=lent.env, check=True, capture_output=True)
+            return (time.monotonic() - begin) * 1000
+
+        return interleave(ours, theirs, times=times)
 
 
 def _launch() -> tuple[float, float]:

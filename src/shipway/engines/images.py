@@ -30,6 +30,7 @@ class ImageFacts:
     stop_signal: str = ""
     digests: tuple[str, ...] = ()  # name@sha256:… of each registry that it came from
     labels: tuple[tuple[str, str], ...] = ()
+    size: int = 0  # bytes, as its engine counts them
 
     def variable(self, name: str) -> str:
         """Return a variable's value in the image, or nothing."""
@@ -96,4 +97,5 @@ def _read(value: dict[str, Any]) -> ImageFacts:
         stop_signal=str(config.get("StopSignal") or ""),
         digests=tuple(value.get("RepoDigests") or ()),
         labels=tuple(sorted((config.get("Labels") or {}).items())),
+        size=int(value.get("Size") or 0),
     )

@@ -14,12 +14,12 @@ from pathlib import Path
 from shipway.builders.build_lock import lock
 from shipway.builders.container import kept, making
 from shipway.builders.container.cache_key import TAG
-from shipway.builders.container.image_build import has_buildkit, key_of
+from shipway.builders.container.image_build import has_buildkit, is_of
 from shipway.builders.container.making import Making
 from shipway.builders.container.plan import Plan, decide
 from shipway.builders.container.push import Target, push, pushed, target_of
 from shipway.builders.container.recipe import APP
-from shipway.engines.engine import Engine, find_engine
+from shipway.engines.engine import Engine, engine_env, find_engine
 from shipway.engines.images import find_image
 from shipway.plugins.image_builder import Image, ImageRequest
 from shipway.plugins.kept import Kept
@@ -36,17 +36,15 @@ class ContainerBuilder:
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     _known: dict[object, str] = field(default_factory=dict)  # what engines are, by engine
+    _engines: dict[object, Engine] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def build(self, request: ImageRequest) -> Image:
         """Return the image, built or found; two calls at once build it once."""
         deadline = time.monotonic() + request.timeout_s
-        engine = find_engine(request.env, request.policy.engine)
+        engine = self._engine(request)
         plan = decide(request, engine, self._platform(engine))
         target = target_of(request, plan.key[:TAG])
-        found = None if request.is_refreshed else _found(request, engine, plan, target)
-        if found is not None:
-            return found
         with lock(request.cache / "locks" / plan.key, request.print, deadline):
             found = None if request.is_refreshed else _found(request, engine, plan, target)
             if found is not None:
@@ -58,10 +56,10 @@ class ContainerBuilder:
                 deadline=deadline,
             )
             began = time.monotonic()
-            id = making.make(made, plan, target.ref)
+            facts = making.make(made, plan, target.ref)
             request.print(f"image {target.ref} built in {time.monotonic() - began:.1f} s")
-            kept.remember(request.cache, plan.key, engine, str(target.ref))
-            return _image(request, engine, plan, target, id, is_cached=False)
+            kept.remember(request.cache, plan.key, engine, str(target.ref), facts)
+            return _image(request, engine, plan, target, facts.id, is_cached=False)
 
     def kept(self, cache: Path) -> list[Kept]:
         """Return the images that were built here, by their last use, and leftovers."""
@@ -70,6 +68,18 @@ class ContainerBuilder:
     def evict(self, cache: Path, gone: Kept) -> bool:
         """Remove an image from its engine unless it was used since, or a container needs it."""
         return kept.evict(cache, gone, self.environ)
+
+    def _engine(self, request: ImageRequest) -> Engine:
+        """Return the engine that answered before for the same policy and variables."""
+        wanted = request.policy.engine
+        who = (wanted, tuple(sorted(engine_env(request.env).items())))
+        with self._guard:
+            known = self._engines.get(who)
+        if known is None:
+            known = find_engine(request.env, wanted)
+            with self._guard:
+                self._engines[who] = known
+        return known
 
     def _platform(self, engine: Engine) -> str:
         def ask() -> str:
@@ -99,7 +109,7 @@ def _found(request: ImageRequest, engine: Engine, plan: Plan, target: Target) ->
         kept.stamp(request.cache, plan.key)
         return _answer(plan, target.ref.pinned(digest).exact, digest, is_cached=True)
     seen = find_image(engine, str(target.ref))
-    if seen is None or key_of(seen) != plan.key:
+    if seen is None or not is_of(plan.key, seen, kept.built(request.cache, plan.key)):
         return None
     request.print(f"image {target.ref} was there already")
     kept.stamp(request.cache, plan.key)

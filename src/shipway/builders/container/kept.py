@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shipway.builders.build_lock import alone, stamp_used
 from shipway.engines.engine import Engine, named
-from shipway.engines.images import find_image
+from shipway.engines.images import ImageFacts, find_image
 from shipway.plugins.errors import PluginError
 from shipway.plugins.kept import Kept, measure
 
@@ -18,20 +18,28 @@ from shipway.plugins.kept import Kept, measure
 _PLACES = ("DOCKER_HOST", "CONTAINER_HOST", "CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF")
 
 
-def remember(cache: Path, key: str, engine: Engine, name: str) -> None:
+def remember(cache: Path, key: str, engine: Engine, name: str, facts: ImageFacts) -> None:
     """Note an image that was built."""
-    size = engine.run("image", "inspect", "--format={{.Size}}", name)
     note = {
         "name": name,
         "program": engine.program,
         "places": {place: engine.env[place] for place in _PLACES if place in engine.env},
-        "size": int(size),
+        "size": facts.size,
+        "id": facts.id,
     }
     file = _file(cache, key)
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_suffix(".new")
     fresh.write_text(json.dumps(note))
     fresh.replace(file)
+
+
+def built(cache: Path, key: str) -> str:
+    """Return the id of the image that was built from a key here, or nothing."""
+    try:
+        return str(json.loads(_file(cache, key).read_bytes()).get("id"))
+    except (OSError, ValueError):
+        return ""
 
 
 def stamp(cache: Path, key: str) -> None:

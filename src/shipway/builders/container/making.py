@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from shipway.builders.build_lock import lock
 from shipway.builders.container import bases, kept
 from shipway.builders.container.cache_key import TAG
 from shipway.builders.container.context import Context, settle
-from shipway.builders.container.image_build import KEY_LABEL, Order, build, key_of
+from shipway.builders.container.image_build import Order, build, is_of
 from shipway.builders.container.packages import ENV
 from shipway.builders.container.plan import Plan
 from shipway.builders.container.recipe import APP, code_dockerfile
@@ -25,12 +25,11 @@ from shipway.builders.needs.overlay import Layer
 from shipway.builders.uv_settings import find_uv
 from shipway.domain.image_ref import ImageRef
 from shipway.engines.engine import Engine
-from shipway.engines.images import find_image
+from shipway.engines.images import ImageFacts, find_image
 from shipway.plugins.errors import PluginError
 from shipway.plugins.image_builder import ImageRequest
 
 OURS = "localhost/shipway"  # names of what stays with an engine
-_CREATED_BY = "ai.shipway.created-by"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +47,15 @@ class Making:
         return self.deadline - time.monotonic()
 
 
-def make(by: Making, plan: Plan, ref: ImageRef) -> str:
-    """Build a plan's image, give it the name, and return its id."""
+def make(by: Making, plan: Plan, ref: ImageRef) -> ImageFacts:
+    """Build a plan's image and give it the name."""
     if plan.brought is not None:
         return _of_brought(by, plan, ref)
     environment = _environment(by, plan)
     return _with_code(by, plan, ref, environment)
 
 
-def _of_brought(by: Making, plan: Plan, ref: ImageRef) -> str:
+def _of_brought(by: Making, plan: Plan, ref: ImageRef) -> ImageFacts:
     assert plan.brought is not None
     for base in plan.bases:
         bases.ensure(base, by.engine, by.request.print)
@@ -72,7 +71,7 @@ def _of_brought(by: Making, plan: Plan, ref: ImageRef) -> str:
                 dockerfile=folder / "Dockerfile",
                 context=folder / "context",
                 tag=str(ref),
-                labels=_labels(plan.key),
+                key=plan.key,
                 args=by.request.build_args,
                 hidden=plan.hidden,
                 network=plan.network,
@@ -91,7 +90,8 @@ def _environment(by: Making, plan: Plan) -> str:
     name = f"{OURS}/environment:{plan.environment[:TAG]}"
     with lock(by.request.cache / "locks" / plan.environment, by.request.print, by.deadline):
         seen = None if by.request.is_refreshed else find_image(by.engine, name)
-        if seen is not None and key_of(seen) == plan.environment:
+        built = kept.built(by.request.cache, plan.environment)
+        if seen is not None and is_of(plan.environment, seen, built):
             by.request.print(f"environment {name} was there already")
             kept.stamp(by.request.cache, plan.environment)
             return name
@@ -103,12 +103,12 @@ def _environment(by: Making, plan: Plan) -> str:
             (folder / "context/run").write_text(made.script)
             settle(folder / "context")
             (folder / "Dockerfile").write_text(made.dockerfile)
-            build(
+            facts = build(
                 Order(
                     dockerfile=folder / "Dockerfile",
                     context=folder / "context",
                     tag=name,
-                    labels=_labels(plan.environment),
+                    key=plan.environment,
                     hidden=plan.hidden,
                     network=plan.network,
                     platform=by.request.platform,
@@ -120,11 +120,11 @@ def _environment(by: Making, plan: Plan) -> str:
                 by.engine,
                 buildkit=by.buildkit,
             )
-        kept.remember(by.request.cache, plan.environment, by.engine, name)
+        kept.remember(by.request.cache, plan.environment, by.engine, name, facts)
     return name
 
 
-def _with_code(by: Making, plan: Plan, ref: ImageRef, environment: str) -> str:
+def _with_code(by: Making, plan: Plan, ref: ImageRef, environment: str) -> ImageFacts:
     assert plan.packages is not None
     by.request.print(f"code: {_count(plan.context)}")
     projects = plan.packages.laid
@@ -141,7 +141,7 @@ def _with_code(by: Making, plan: Plan, ref: ImageRef, environment: str) -> str:
                 dockerfile=folder / "Dockerfile",
                 context=context,
                 tag=str(ref),
-                labels=_labels(plan.key),
+                key=plan.key,
                 network="none",
                 platform=by.request.platform,
                 keeps_stages=False,
@@ -213,10 +213,6 @@ def _folder(by: Making) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _labels(key: str) -> Mapping[str, str]:
-    return {KEY_LABEL: key, _CREATED_BY: "shipway"}
 
 
 def _count(context: Context) -> str:
