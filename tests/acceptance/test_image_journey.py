@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -69,10 +70,13 @@ def a_repository(folder: Path, dockerfile: str = DOCKERFILE) -> Path:
     return folder
 
 
-def added(shipway: Embedded, *, count: int = 1, **asked: Any) -> list[dict[str, Any]]:
+def added(
+    shipway: Embedded, *, count: int = 1, path: str | None = None, **asked: Any
+) -> list[dict[str, Any]]:
+    env = shipway.env if path is None else {**shipway.env, "PATH": path}
     done = subprocess.run(
         [sys.executable, "-c", ADD, json.dumps(asked), str(count)],
-        env=shipway.env, capture_output=True, text=True, check=False, timeout=240,
+        env=env, capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
@@ -112,6 +116,17 @@ def test_an_image_is_built_at_submit_and_queued_as_a_job(
     assert f"{registry}/team/hello@sha256:" in job["source"]["image"]
     (same,) = added(shipway, uri=str(code), build=True, repository=f"{registry}/team/hello")
     assert same["state"] == "finished"
+
+
+def test_a_submitter_without_an_engine_leaves_the_build_to_an_agent(
+    shipway: Embedded, tmp_path: Path
+) -> None:
+    code = a_repository(tmp_path / "elsewhere")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/git").symlink_to(str(shutil.which("git")))
+    (found,) = added(shipway, uri=str(code), build=True, path=str(tmp_path / "bin"))
+    assert found["summary"] == {"at": "/app"}, found
+    assert "built in" in _build_log(shipway, 0)
 
 
 def test_a_failing_dockerfile_shows_its_log(shipway: Embedded, tmp_path: Path) -> None:
