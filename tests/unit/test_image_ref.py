@@ -40,6 +40,7 @@ def test_a_name_is_read_in_its_parts(
         ("a b", "no repository"),
         ("a\nb", "no repository"),
         ("Team/Train", "small letters only"),
+        ("UPPER/case:1", "small letters only"),
         ("a:b c", "its tag"),
         ("a:-t", "its tag"),
         ("a@sha256:12", "its digest"),

@@ -61,6 +61,15 @@ def test_code_runs_main_py_as_a_local_process_by_default() -> None:
     assert spec.priority is Priority.MEDIUM
 
 
+def test_arguments_for_one_resource_choose_it_on_a_queue_of_any() -> None:
+    args = {"local-container": {"base_image": "python:3.12"}}
+    assert completed(pinned(resource_args=args)).resource == "local-container"
+    both = {**args, "local-process": {"python": "3.12"}}
+    assert completed(pinned(resource_args=both)).resource == "local-process"
+    asked = pinned(resource_args=args, resource="local-process")
+    assert completed(asked).resource == "local-process"
+
+
 def test_an_image_runs_itself_in_a_local_container() -> None:
     spec = completed(draft(docker_image="x:1"))
     assert spec.source == {"kind": "image", "image": "x:1"}

@@ -209,7 +209,7 @@ def test_why_an_item_waits_is_said_with_what_to_do() -> None:
     lacks = {"lacks": {"local-container": "no docker or podman\n was found.", "odd": 7}}
     image, without = an_item(resource="local-container"), an_agent(facts=lacks)
     other = an_agent(id=AgentId("a2"), hostname="hut", facts={"lacks": {"local-container": "off"}})
-    mend = "'shipway doctor' there says how to mend it."
+    mend = "'shipway doctor' there says how to mend it; then start that agent anew."
     assert sentence(image, without, an_agent(facts={"lacks": "odd"}), other) == (
         "No live agent of queue 'default' can run an image: agent a1 (box) says: no docker or "
         f"podman was found; agent a2 (hut) says: off. {mend}"

@@ -86,9 +86,7 @@ def is_image_digest(value: object) -> bool:
 
 def _split_host(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
-    is_host = slash and (
-        first == "localhost" or "." in first or ":" in first or first != first.lower()
-    )
+    is_host = slash and (first == "localhost" or "." in first or ":" in first)
     return (first, rest) if is_host else ("", name)
 
 

@@ -104,12 +104,12 @@ REMEDIES: Mapping[FailureClass, str] = {
     FailureClass.SIGNAL: "read the log's last lines; a native library may have crashed",
     FailureClass.OOM: "ask for more memory, or make batches smaller",
     FailureClass.OOM_PROBABLE: "make batches smaller, or run fewer programs on this machine",
-    FailureClass.TIME_LIMIT: "raise resource_args['local-process']['run_limit_s']",
-    FailureClass.START_LIMIT: "raise resource_args['local-process']['start_limit_s']",
+    FailureClass.TIME_LIMIT: "raise run_limit_s in resource_args",
+    FailureClass.START_LIMIT: "raise start_limit_s in resource_args",
     FailureClass.LOST: "run it again: shipway item retry ID",
-    FailureClass.SOURCE: "check the address, the ref and the agent's access to them",
+    FailureClass.SOURCE: "mend what the reason names: the address, the ref or image, or the agent's access to it",
     FailureClass.BUILD: "read the build log: shipway item logs ID --stream build",
-    FailureClass.AGENT: "read the agent's log, then: shipway item retry ID",
+    FailureClass.AGENT: "mend what the reason names, or read the agent's log; then: shipway item retry ID",
     FailureClass.POISON: "find out why agents die of it before trying again",
 }
 

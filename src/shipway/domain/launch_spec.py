@@ -114,7 +114,11 @@ def complete(
     below: Job | LaunchSpec | None = job or original
     source = _source(draft, below)
     is_image = source["kind"] == SourceKind.IMAGE
-    asked = draft.resource or (below.resource if below else None)
+    asked = (
+        draft.resource
+        or (below.resource if below else None)
+        or _implied(draft, queue, known_resources)
+    )
     entry_point = draft.entry_point or (below.entry_point if below else None)
     args = draft.args if draft.args is not None else (below.args if below else ())
     run_config = merge(merge({}, below.run_config if below else {}), draft.run_config)
@@ -190,6 +194,13 @@ def _source(draft: Draft, below: Job | LaunchSpec | None) -> Mapping[str, Any]:
         field="uri",
         value=draft.uri,
     )
+
+
+def _implied(draft: Draft, queue: Queue, known: Sequence[str]) -> str | None:
+    """Return the one resource that a submitter gives arguments for, on a queue of any."""
+    given = [name for name, args in draft.resource_args.items() if args is not None]
+    is_clear = queue.resource == ANY_RESOURCE and len(given) == 1 and given[0] in known
+    return given[0] if is_clear else None
 
 
 def _resource(asked: str | None, queue: Queue, *, is_image: bool, known: Sequence[str]) -> str:

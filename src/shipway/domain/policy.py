@@ -199,7 +199,8 @@ def _not_offered(item: Item, queue: Queue, alive: Sequence[Agent]) -> Reason:
     return Reason(
         code="lacks",
         text=f"No live agent of queue {queue.name!r} can run {what}: "
-        f"{'; '.join(said[:LACKING_SHOWN])}{more}. 'shipway doctor' there says how to mend it.",
+        f"{'; '.join(said[:LACKING_SHOWN])}{more}. 'shipway doctor' there says how to mend it; "
+        "then start that agent anew.",
     )
 
 

@@ -58,7 +58,13 @@ def get_image(
     platform: str | None = None,
 ) -> ImageFacts:
     """Return an image's facts, after pulling it where it is missing or `pull` is `always`."""
-    found = None if pull == "always" else find_image(engine, ref.exact)
+    is_local = ref.registry == "localhost"  # a name that engines alone give
+    found = None if pull == "always" and not is_local else find_image(engine, ref.exact)
+    if found is None and is_local:
+        raise EngineRefused(
+            f"{engine.name} has no image {ref}, and a name of localhost is in no registry: build or "
+            "import it there, or name a registry"
+        )
     if found is None and pull == "never":
         raise EngineRefused(
             f"{engine.name} has no image {ref}, and pull is 'never': pull it before"

@@ -91,7 +91,7 @@ def build_image(
             )
         )
     except PluginError as error:
-        raise Invalid(f"the image was not built: {error}", field="build") from error
+        raise Invalid(str(error), field="build") from error
 
 
 def as_job(draft: Draft, image: Image, client: Client) -> Draft:
