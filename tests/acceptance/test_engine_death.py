@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from shipway.domain.attempt import Cause
+from shipway.runners.local_machine import processes
 from tests.support.contained import Stage
 from tests.support.engines import an_engine
 
@@ -62,3 +65,50 @@ def test_a_stop_while_the_engine_is_away_ends_it_all_the_same(tmp_path: Path) ->
         assert stage.ended(handle).cause is Cause.STOP
         stage.lent.start()
         assert stage.running() == []
+
+
+def test_an_engine_that_hangs_keeps_no_container_alive(tmp_path: Path) -> None:
+    with a_stage(tmp_path, with_live_restore=True) as stage:
+        handles = [stage.start("sh", "-c", STUBBORN, lease_s=lease) for lease in (60.0, 6.0)]
+        stage.until(lambda: all(b"up" in stage.out(handle) for handle in handles))
+        assert stage.lent.daemon is not None
+        stage.lent.daemon.send_signal(signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            stage.until(lambda: "T" in _states(stage, handles[1]), limit_s=15)  # past its deadline
+            stage.until(lambda: _states(stage, handles[1]) == "", limit_s=20)
+            assert time.monotonic() - began < 6 + 13, "the server leases it again after that"
+            os.kill(_slot_of(handles[0]), signal.SIGKILL)
+            stage.until(lambda: _states(stage, handles[0]) == "", limit_s=5)
+            assert [stage.ended(handle).cause for handle in handles] == [
+                Cause.SUPERVISOR,
+                Cause.LEASE,
+            ]
+        finally:
+            stage.lent.daemon.send_signal(signal.SIGCONT)
+
+
+def _slot_of(handle: str) -> int:
+    """Return the process that runs a container's keeper."""
+    for pid in processes():
+        words = _text(f"/proc/{pid}/cmdline").split("\0")
+        if any(word.endswith("container_keeper.py") for word in words) and any(
+            word.endswith(handle) for word in words
+        ):
+            return int(_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
+    raise AssertionError(f"no keeper of {handle}")
+
+
+def _states(stage: Stage, handle: str) -> str:
+    """Return the kernel's letter for each process of a container."""
+    cid = (stage.root / "local-container/attempts" / handle / "cid").read_text()
+    pids = [pid for pid in processes() if cid in _text(f"/proc/{pid}/cgroup")]
+    stats = [_text(f"/proc/{pid}/stat") for pid in pids]
+    return "".join(stat.rpartition(")")[2].split()[0] for stat in stats if stat)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,46 @@ def test_what_a_crash_left_is_removed_by_its_label(stage: Stage) -> None:
     stage.lent.engine.run(*words)
     stage.open("some.1")
     stage.until(lambda: stage.lent.containers() == [])
+
+
+def test_a_sweep_that_comes_late_spares_what_was_started_meanwhile(
+    lent: TestEngine, tmp_path: Path
+) -> None:
+    slow = tmp_path / "bin" / lent.name
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\n[ "$1" = ps ] && sleep 2\nexec {lent.program} "$@"\n')
+    slow.chmod(0o755)
+    env = {**lent.env, "PATH": f"{slow.parent}:{lent.env['PATH']}"}
+    stage = Stage(tmp_path, replace(lent, env=env))
+    stage.open()
+    try:
+        handle = stage.start("sh", "-c", "echo up; sleep 4; exit 3")
+        ending = stage.ended(handle)
+        assert (ending.cause, ending.exit_code) == (Cause.EXIT, 3)
+    finally:
+        stage.close()
+        stage.until(lambda: lent.containers() == [])
+
+
+def test_what_could_not_start_leaves_no_folder(stage: Stage) -> None:
+    with pytest.raises(PermanentError):
+        stage.start("true", env={"LINES": "a\nb"})
+    assert list((stage.root / "local-container" / "attempts").iterdir()) == []
+
+
+def test_an_order_that_a_crash_tore_does_not_end_the_removing(stage: Stage) -> None:
+    first, second = stage.start("true"), stage.start("true")
+    for handle in (first, second):
+        stage.ended(handle)
+    folders = stage.root / "local-container" / "attempts"
+    order = folders / first / "container.json"
+    whole = order.read_bytes()
+    order.write_bytes(b"")
+    stage.runner.forget(first)
+    stage.runner.forget(second)
+    stage.until(lambda: list(folders.iterdir()) == [], limit_s=20)
+    name = json.loads(whole)["name"]
+    stage.lent.engine.run("rm", "--force", name)
 
 
 def _read(path: Path) -> bytes:

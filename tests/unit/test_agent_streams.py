@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -150,7 +154,9 @@ def test_a_record_that_the_server_would_refuse_loses_no_other(
     assert data.count(b"\n") == 2, "one for each, else a restart goes on at the wrong line"
 
 
-@pytest.mark.parametrize("stored", ["../secret", "/etc/passwd", "", "..", "link", "gone", 3])
+@pytest.mark.parametrize(
+    "stored", ["../secret", "/etc/passwd", "", "..", "link", "gone", 3, "\0", "\ud800"]
+)
 def test_a_file_outside_of_the_runs_own_folder_is_never_read(
     tmp_path: Path, records: RecordStream, uploads: list[str], stored: object
 ) -> None:
@@ -160,6 +166,38 @@ def test_a_file_outside_of_the_runs_own_folder_is_never_read(
     (tmp_path / "records.jsonl").write_text(json.dumps(line) + "\n")
     assert json.loads(shipped(records))["kind"] == "dropped"
     assert uploads == []
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR])
+def test_what_is_no_file_is_never_opened(
+    tmp_path: Path, records: RecordStream, uploads: list[str], kind: int
+) -> None:
+    if kind == stat.S_IFCHR and os.geteuid():
+        pytest.skip("only root makes device nodes, as a container's root does")
+    os.mknod(tmp_path / "files" / "0", kind | 0o600, os.makedev(1, 5))  # /dev/zero has no end
+    line = {"kind": "file", "path": "a", "stored": "0"}
+    (tmp_path / "records.jsonl").write_text(json.dumps(line) + "\n")
+    assert "no regular file" in json.loads(shipped(records))["reason"]
+    assert uploads == []
+
+
+def test_what_is_uploaded_is_what_was_hashed_whatever_has_its_name_by_then(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    saved = tmp_path / "files" / "0"
+    saved.write_bytes(b"weights")
+    found = []
+
+    def upload(digest: str, file: BinaryIO, size: int) -> None:
+        saved.unlink()
+        saved.symlink_to("/etc/hostname")
+        file.seek(0)
+        found.append((digest, file.read(), size))
+
+    stream = RecordStream(tmp_path, upload=upload, now=lambda: 5)
+    line = {"kind": "file", "path": "a", "stored": "0"}
+    (tmp_path / "records.jsonl").write_text(json.dumps(line) + "\n")
+    assert json.loads(shipped(stream))["size"] == 7
+    assert found == [(hashlib.sha256(b"weights").hexdigest(), b"weights", 7)]
 
 
 def test_the_tail_is_plain_text_of_the_last_lines() -> None:

@@ -204,7 +204,9 @@ class ContainerPreparer:
 def _want(lease: Lease, tree: Tree) -> str:
     """Return what decides an image; leases with equal ones share it."""
     spec, args = lease.spec, lease.args
-    parts = {name: spec.get(name) for name in ("entry_point", "dockerfile", "python", "refresh")}
-    parts |= {name: args.get(name) for name in ("base_image", "builder", "python", "extras")}
-    parts |= {name: args.get(name) for name in ("groups", "build_args", "platform", "pull")}
+    parts = [
+        image_options(spec, args),
+        [spec.get(name) for name in ("entry_point", "repository")],
+        [args.get(name) for name in ("base_image", "pull")],
+    ]
     return json.dumps([tree.digest, tree.subdirectory, parts, lease.facts.get("project")])

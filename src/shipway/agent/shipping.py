@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from shipway.agent.events import Drained, Event, Lost
 from shipway.agent.lease import Key, Lease
@@ -278,10 +279,11 @@ class Shipper:
             return tail_lines(frames)
         return ()
 
-    def _upload(self, digest: str, path: Path, size: int) -> None:
+    def _upload(self, digest: str, file: BinaryIO, size: int) -> None:
         """Store a saved file's bytes, unless the server has them."""
         if self._blobs.missing([digest]):
-            data = path.read_bytes()
+            file.seek(0)
+            data = file.read(size)
             if len(data) == size:
                 self._blobs.put(digest, data)
 

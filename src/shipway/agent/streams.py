@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from shipway.agent.reasons import TAIL_LINES, a_tail
 from shipway.domain.attempt import (
@@ -107,7 +109,7 @@ class RecordStream:
     name = LogName.RECORDS
 
     def __init__(
-        self, folder: Path, *, upload: Callable[[str, Path, int], None], now: Callable[[], int]
+        self, folder: Path, *, upload: Callable[[str, BinaryIO, int], None], now: Callable[[], int]
     ) -> None:
         self._folder = folder
         self._upload = upload
@@ -213,14 +215,15 @@ class RecordStream:
         stored = value.get("stored")
         if not isinstance(stored, str) or "/" in stored or stored in ("", ".", ".."):
             return _dropped(value, "its stored name is none")
-        path = self._folder / "files" / stored
-        try:
-            digest, size = digest_of(path)
-        except OSError as error:
-            return _dropped(value, f"it cannot be read: {error.strerror}")
-        if size > FILE_LIMIT:
-            return _dropped(value, f"it has {size} bytes, the limit is {FILE_LIMIT}")
-        self._upload(digest, path, size)
+        with ExitStack() as opened:
+            try:
+                file = opened.enter_context(open_regular(self._folder / "files" / stored))
+                digest, size = digest_of(file)
+            except (OSError, ValueError) as error:  # the latter: no file can have such a name
+                return _dropped(value, f"it cannot be read: {getattr(error, 'strerror', error)}")
+            if size > FILE_LIMIT:
+                return _dropped(value, f"it is larger than the limit of {FILE_LIMIT} bytes")
+            self._upload(digest, file, size)  # the same file, whatever has its name by now
         return _json_line({**value, "digest": digest, "size": size})
 
 
@@ -240,11 +243,28 @@ def framed(data: bytes) -> Piece | None:
     return None
 
 
-def digest_of(path: Path) -> tuple[str, int]:
-    """Return a regular file's SHA-256 and size; a link is refused."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(fd).st_size
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file; what else a program left is refused before it is opened.
+
+    A link leads out of the folder. A container's root can make device nodes, and opening some is
+    an act of its own.
+    """
+    place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return open(f"/proc/self/fd/{place}", "rb")  # noqa: PTH123 - an open file's own name
+    finally:
+        os.close(place)
+
+
+def digest_of(file: BinaryIO) -> tuple[str, int]:
+    """Return the SHA-256 and size of what a file holds, also where it grows all the while."""
+    digest, size = hashlib.sha256(), 0
+    while size <= FILE_LIMIT and (data := file.read(CHUNK)):
+        digest.update(data)
+        size += len(data)
+    return digest.hexdigest(), size
 
 
 def tail_lines(frames: bytes) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from shipway.plugins.errors import PermanentError, PluginError, TemporaryError
 NAMES = ("docker", "podman")
 CALL_LIMIT_S = 60.0
 END_LIMIT_S = 10.0  # for a command whose processes were ended, before it is killed itself
+_LINE = 1 << 16  # bytes of a line after which it is told in parts
 _TAIL = 2_000  # characters of what an engine said that an error repeats
 _PASSED = (
     "PATH",
@@ -222,12 +223,13 @@ def _follow(
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
-            if not selector.select(max(0.0, until - time.monotonic())):
+            left = until - time.monotonic()  # one that never stops printing is out of time, too
+            if left <= 0 or not selector.select(left):
                 return None
-            data = os.read(process.stdout.fileno(), 1 << 16)
+            data = os.read(process.stdout.fileno(), _LINE)
             *lines, rest = (rest + data).split(b"\n")
-            if not data and rest:
-                lines, rest = [rest], b""
+            if rest and (not data or len(rest) > _LINE):
+                lines, rest = [*lines, rest], b""
             for line in lines:
                 text = line.decode(errors="replace").rstrip("\r")
                 tell(text)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shipway.domain.image_ref import ImageRef
-from shipway.engines.engine import Engine, EngineRefused
+from shipway.engines.engine import CALL_LIMIT_S, Engine, EngineRefused
 from shipway.engines.login import lent_login
 from shipway.plugins.registry import registry_for
 
@@ -38,10 +38,10 @@ class ImageFacts:
         return next((one[len(prefix) :] for one in self.env if one.startswith(prefix)), "")
 
 
-def find_image(engine: Engine, image: str) -> ImageFacts | None:
+def find_image(engine: Engine, image: str, *, timeout_s: float = CALL_LIMIT_S) -> ImageFacts | None:
     """Return an image's facts, or None where the engine does not have it."""
     try:
-        said = engine.run("image", "inspect", image)
+        said = engine.run("image", "inspect", image, timeout_s=timeout_s)
     except EngineRefused as error:
         if any(sign in str(error).lower() for sign in _ABSENT):
             return None
@@ -82,11 +82,18 @@ def get_image(
         found = find_image(engine, ref.exact)
     if found is None:
         raise EngineRefused(f"{engine.name} pulled {ref}, and does not have it")
-    if platform and not found.platform.startswith(platform):
+    if platform and not _is_for(found.platform, platform):
         raise EngineRefused(
             f"{ref} is here for {found.platform}, not for {platform}: pull 'always'"
         )
     return found
+
+
+def _is_for(found: str, wanted: str) -> bool:
+    """Compare platforms by the parts that both name: engines keep an image's variant apart."""
+    return all(
+        one == other for one, other in zip(found.split("/"), wanted.split("/"), strict=False)
+    )
 
 
 def _read(value: dict[str, Any]) -> ImageFacts:

@@ -25,6 +25,7 @@ READ = 1 << 16
 AGAIN_S = 0.2  # between two tries with an engine that does not answer, or does not know it yet
 OFTEN_MS = 10  # between looks for what nobody tells of
 FREEZE_S = 8.0  # of trying to freeze; the lease is over after that
+PAUSE_S = 2.0  # that an engine gets to freeze it, before its processes are stopped one by one
 KILL_S = 18.0  # of trying to end it, less than the supervisor waits
 LINGER_S = 10.0  # that the engine's own processes get to end after the container
 CALL_S = 15.0
@@ -56,12 +57,12 @@ class Engine:
             self.program, argv, self.env, file_actions=actions, setsigmask=(), setsigdef=(15,)
         )
 
-    def call(self, words: list[str]) -> tuple[int, str]:
+    def call(self, words: list[str], limit_s: float = CALL_S) -> tuple[int, str]:
         """Run a short command; return its exit code, and all that it said."""
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         pid = self.spawn(words, write_end, write_end)
         os.close(write_end)
-        said, end = b"", time.monotonic() + CALL_S
+        said, end = b"", time.monotonic() + limit_s
         while select.select((read_end,), (), (), max(0.0, end - time.monotonic()))[0]:
             data = os.read(read_end, READ)
             if not data:
@@ -236,27 +237,31 @@ class Keeper:
         self.is_stopping = True
 
 
-def freeze(engine: Engine) -> int:
+def freeze(engine: Engine, folder: str) -> int:
     """Stop all of its processes, also of one that is only just being made."""
     if engine.is_podman:
         return 0  # they are below the keeper, and stopped with it
-    return 0 if _until(FREEZE_S, lambda: _is_paused(engine)) else 1
+    return 0 if _until(FREEZE_S, lambda: _is_paused(engine) or stop_processes(folder)) else 1
 
 
-def go_on(engine: Engine) -> int:
+def go_on(engine: Engine, folder: str) -> int:
     """Let a frozen one go on."""
     if engine.is_podman:
         return 0
+    for pid in processes_of(folder) or ():
+        _send(pid, signal.SIGCONT)
     return 0 if engine.call(["unpause", engine.name])[0] == 0 else 1
 
 
 def kill(engine: Engine, folder: str) -> int:
-    """End it and remove it; where its engine does not answer, end its processes."""
+    """End it and remove it; its processes do not wait for an engine that hangs, or is away."""
 
     def is_gone() -> bool:
         words = ["rm", "--force", "--volumes", engine.name]
         if engine.is_podman:
-            words[2:2] = ["--time", "0"]
+            words[2:2] = ["--time", "0"]  # its processes are in the tree below the keeper
+        else:
+            end_processes(folder)
         code, said = engine.call(words)
         if code == 0 or any(text in said.lower() for text in NO_SUCH):
             return True
@@ -267,20 +272,40 @@ def kill(engine: Engine, folder: str) -> int:
 
 def end_processes(folder: str) -> bool:
     """Kill what is in the container's control groups; True once nothing is, or it never began."""
+    found = processes_of(folder)
+    for pid in found or ():
+        _send(pid, signal.SIGKILL)
+    return found is not None and not found
+
+
+def stop_processes(folder: str) -> bool:
+    """Stop what is in the container's control groups; True if there was some."""
+    stopped: set[int] = set()
+    while fresh := set(processes_of(folder) or ()) - stopped:
+        for pid in fresh:
+            _send(pid, signal.SIGSTOP)
+        stopped |= fresh
+    return bool(stopped)
+
+
+def processes_of(folder: str) -> list[int] | None:
+    """Return what is in the container's control groups, or None where its id is not known."""
     try:
         with open(f"{folder}/{CID}", encoding="ascii") as file:  # noqa: PTH123 - as above
             cid = file.read().strip()
     except OSError:
-        return False
+        return None
     if len(cid) < 32:
+        return None
+    return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _is_in(pid, cid)]  # noqa: PTH208 - names
+
+
+def _send(pid: int, number: int) -> bool:
+    try:
+        os.kill(pid, number)
+    except OSError:
         return False
-    found = [pid for pid in os.listdir("/proc") if pid.isdigit() and _is_in(pid, cid)]  # noqa: PTH208 - names
-    for pid in found:
-        try:
-            os.kill(int(pid), signal.SIGKILL)
-        except OSError:
-            return False
-    return not found
+    return True
 
 
 def become_subreaper() -> None:
@@ -299,7 +324,7 @@ def _is_in(pid: str, cid: str) -> bool:
 
 
 def _is_paused(engine: Engine) -> bool:
-    code, said = engine.call(["pause", engine.name])
+    code, said = engine.call(["pause", engine.name], PAUSE_S)
     return code == 0 or "already paused" in said
 
 
@@ -328,8 +353,8 @@ def main(argv: list[str]) -> int:
     except FileNotFoundError:
         return 0  # nothing was ever to be started
     if verb == "freeze":
-        return freeze(engine)
-    return kill(engine, folder) if verb == "kill" else go_on(engine)
+        return freeze(engine, folder)
+    return kill(engine, folder) if verb == "kill" else go_on(engine, folder)
 
 
 if __name__ == "__main__":

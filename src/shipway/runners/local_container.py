@@ -7,7 +7,6 @@ import logging
 import shutil
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -26,7 +25,9 @@ from shipway.runners.local_reins import argv_of
 from shipway.runners.local_supervised import SupervisedRunner
 
 KEEPER = str(Path(container_keeper.__file__).resolve())
+_NAME = "shipway-"  # begins the names of containers
 LEAVE_LIMIT_S = 10.0  # that an agent that ends waits for the last containers' removal
+ASK_LIMIT_S = 5.0  # that a start waits for an engine: the agent's loop waits with it
 AGAIN_S = 5.0  # between tries to remove what an engine that is away has
 _OURS = (
     Cause.STOP,
@@ -75,7 +76,7 @@ class LocalContainerRunner:
             if folder.name not in known:
                 shutil.rmtree(folder, ignore_errors=True)
         self._remover = threading.Thread(
-            target=self._remove_all, args=(known,), name="container-remover", daemon=True
+            target=self._remove_all, name="container-remover", daemon=True
         )
         self._remover.start()
         return found
@@ -88,15 +89,20 @@ class LocalContainerRunner:
             return handle
         if request.container is None:
             raise PermanentError("a container needs an image: this launch has none")
+        engine = self._found()
         folder = self._attempts / handle
         folder.mkdir(mode=0o700, exist_ok=True)
-        engine = self._found()
-        self._write_order(engine, folder, request, request.container)
         argv = tuple(argv_of(KEEPER, "run", str(folder)))
         keeper = replace(
             request, argv=argv, env=engine.env, cwd=folder, folder=folder, container=None
         )
-        return inner.start(keeper)
+        try:
+            self._write_order(engine, folder, request, request.container)
+            return inner.start(keeper)
+        except BaseException:  # nobody forgets what was never started
+            if inner.status(handle) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def renew(self, deadlines: Mapping[str, int]) -> None:
         """Move deadlines."""
@@ -183,7 +189,7 @@ class LocalContainerRunner:
     def _image_facts(self, engine: Engine, image: str) -> ImageFacts:
         facts = self._facts.get(image)
         if facts is None:
-            facts = find_image(engine, image)
+            facts = find_image(engine, image, timeout_s=ASK_LIMIT_S)
             if facts is None:
                 raise PermanentError(
                     f"{engine.name} has no image {image} any more: launch it again"
@@ -202,52 +208,69 @@ class LocalContainerRunner:
         folder = self._attempts / status.handle
         return replace(status, ending=refine(status.ending, _read_end(folder)))
 
-    def _remove_all(self, known: set[str]) -> None:
+    def _remove_all(self) -> None:
         """Remove the containers of attempts that are done with, however long an engine is away."""
-        self._sweep(known)
+        is_swept = self._sweep()
         waiting: list[str] = []
         while True:
             try:
-                handle = self._leaving.get(timeout=AGAIN_S if waiting else None)
+                handle = self._leaving.get(timeout=AGAIN_S if waiting or not is_swept else None)
             except Empty:
                 handle = None
             if handle == "":
                 return
+            is_swept = is_swept or self._sweep()
             waiting = [
                 one for one in (*waiting, *([handle] if handle else ())) if not self._remove(one)
             ]
 
     def _remove(self, handle: str) -> bool:
         folder = self._attempts / handle
-        if (folder / container_keeper.ORDER).exists():
+        try:
             order = json.loads((folder / container_keeper.ORDER).read_bytes())
             engine = Engine(name=order["engine"], program=order["program"], env=order["env"])
-            force = ["--time", "0"] if engine.name == "podman" else []
-            try:
-                engine.run("rm", "--force", *force, "--volumes", order["name"])
-            except PluginError as error:
-                if "no such container" not in str(error).lower():
-                    log.warning(
-                        "container not removed", extra={"handle": handle, "error": str(error)}
-                    )
-                    return False
+            _remove_containers(engine, [order["name"]])
+        except FileNotFoundError:
+            pass
+        except ValueError:  # torn by a crash of the machine; the next agent's sweep knows the label
+            log.warning("an order cannot be read", extra={"handle": handle})
+        except PluginError as error:
+            if "no such container" not in str(error).lower():
+                log.warning("container not removed", extra={"handle": handle, "error": str(error)})
+                return False
         shutil.rmtree(folder, ignore_errors=True)
         return True
 
-    def _sweep(self, known: set[str]) -> None:
-        """Remove the containers of this agent that belong to no attempt: a crash left them."""
-        with suppress(PluginError):
+    def _sweep(self) -> bool:
+        """Remove the containers of this agent that belong to no attempt: a crash left them.
+
+        An attempt has its folder before its container is made, and until that is removed.
+        """
+        try:
             engine = self._found()
             agent = f"label={LABEL}agent={self._context.agent}"
             said = engine.run("ps", "-a", "--filter", agent, "--format", "{{.Names}}").decode()
-            names = {container_name(handle) for handle in known}
-            for name in set(said.split()) - names:
-                engine.run("rm", "--force", "--volumes", name)
+            left = [
+                name
+                for name in said.split()
+                if not (self._attempts / name.removeprefix(_NAME)).exists()
+            ]
+            if left:
+                _remove_containers(engine, left)
+        except PluginError as error:
+            log.warning("containers not looked for", extra={"error": str(error)})
+            return False
+        return True
+
+
+def _remove_containers(engine: Engine, names: list[str]) -> None:
+    force = ["--time", "0"] if engine.name == "podman" else []
+    engine.run("rm", "--force", *force, "--volumes", *names)
 
 
 def container_name(handle: str) -> str:
     """Return the name of an attempt's container."""
-    return f"shipway-{handle}"
+    return f"{_NAME}{handle}"
 
 
 def refine(ending: Ending, end: Mapping[str, Any] | None) -> Ending:

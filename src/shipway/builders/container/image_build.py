@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -65,10 +66,12 @@ def has_buildkit(engine: Engine) -> bool:
 
 def build(order: Order, engine: Engine, *, buildkit: bool) -> ImageFacts:
     """Build an image, return its facts; raise `PermanentError` with the last lines of a failure."""
-    said: list[str] = []
+    said: deque[str] = deque(maxlen=LINES)  # a step may print without end
+    made_here: list[str] = []
 
     def tell(line: str) -> None:
         said.append(_COLOURS.sub("", line))
+        made_here.extend(stages_of([said[-1]]))
         order.print(said[-1])
 
     env = {**order.hidden}
@@ -84,13 +87,13 @@ def build(order: Order, engine: Engine, *, buildkit: bool) -> ImageFacts:
     except PluginError as error:
         # What a step says of a server that is away is no word about the engine: it is asked.
         engine.run("version", timeout_s=PROBE_LIMIT_S)
-        tidy(engine, stages_of(said))
-        raise PermanentError(_failure(said, error)) from error
+        tidy(engine, made_here)
+        raise PermanentError(_failure(list(said), error)) from error
     made = find_image(engine, order.tag)
     if made is None:
         raise PermanentError(f"{engine.name} said that it built {order.tag}, and has no such image")
     if not order.keeps_stages:
-        tidy(engine, stages_of(said))
+        tidy(engine, made_here)
     return made
 
 
@@ -143,7 +146,7 @@ def _failure(said: list[str], error: PluginError) -> str:
     """Return the last lines of the step that failed, or what was wrong where there are none."""
     words = str(error)
     if "did not end within" in words:
-        words = f"{words}; it had said:\n" + "\n".join(said[-LINES:])
+        words = f"{words}; it had said:\n" + "\n".join(said)
     else:
-        words = "\n".join(said[-LINES:]) or words
+        words = "\n".join(said) or words
     return f"the image could not be built:\n{words[-CHARS:]}"
