@@ -183,7 +183,8 @@ class ContainerPreparer:
             self._folders.fill(lease.key, tree.digest, tree.path, config_of(lease))
         else:
             (folder / "config.json").write_bytes(config_of(lease))
-        # Whoever a container runs as writes these two; nobody else gets through the folder above.
+        # Whoever a container runs as uses these; nobody else gets through the folder above.
+        (folder / "config.json").chmod(0o644)
         (folder / "records.jsonl").touch()
         (folder / "records.jsonl").chmod(0o666)
         (folder / "files").chmod(0o777)

@@ -101,12 +101,14 @@ class Home:
 def _lay(folder: Path, wanted: Mapping[str, bytes]) -> None:
     """Have exactly these modules in a folder; what is there already is left alone."""
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)  # whoever a container runs as reads it, whatever the agent's umask
     for name, data in wanted.items():
         target = folder / name
         if not target.exists() or target.read_bytes() != data:
             fresh = target.with_suffix(".new")
             fresh.write_bytes(data)
             fresh.rename(target)
+        target.chmod(0o644)
     for path in folder.glob("*.py"):
         if path.name not in wanted:
             path.unlink()

@@ -107,9 +107,9 @@ REMEDIES: Mapping[FailureClass, str] = {
     FailureClass.TIME_LIMIT: "raise run_limit_s in resource_args",
     FailureClass.START_LIMIT: "raise start_limit_s in resource_args",
     FailureClass.LOST: "run it again: shipway item retry ID",
-    FailureClass.SOURCE: "mend what the reason names: the address, the ref or image, or the agent's access to it",
+    FailureClass.SOURCE: "check what the reason names, and the agent's access to it",
     FailureClass.BUILD: "read the build log: shipway item logs ID --stream build",
-    FailureClass.AGENT: "mend what the reason names, or read the agent's log; then: shipway item retry ID",
+    FailureClass.AGENT: "mend what the reason names, then: shipway item retry ID",
     FailureClass.POISON: "find out why agents die of it before trying again",
 }
 

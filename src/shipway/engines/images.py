@@ -62,8 +62,8 @@ def get_image(
     found = None if pull == "always" and not is_local else find_image(engine, ref.exact)
     if found is None and is_local:
         raise EngineRefused(
-            f"{engine.name} has no image {ref}, and a name of localhost is in no registry: build or "
-            "import it there, or name a registry"
+            f"{engine.name} has no image {ref}, and a name of localhost is in no registry: build "
+            "or import it there, or name a registry"
         )
     if found is None and pull == "never":
         raise EngineRefused(
