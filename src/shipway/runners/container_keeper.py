@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ORDER = "container.json"  # what to run, and how
 END = "end.json"  # how it ended, for the runner
+END_BYTES = 8_192  # that it has at most, spaces included
 CID = "cid"  # the container's id, written by the engine
 READ = 1 << 16
 AGAIN_S = 0.2  # between two tries with an engine that does not answer, or does not know it yet
@@ -114,15 +115,28 @@ class Keeper:
         """Run it; return its exit code, after writing down how it ended."""
         if self.engine.is_podman:
             become_subreaper()  # conmon and its cleaner are waited for
+        self.make_room()
         code = self.follow([str(word) for word in self.order["words"]])
         end = {"cause": "exit", "exit_code": 0} if code == 0 else self.find_end(code)
         self.settle()
-        text = json.dumps(end)
-        with open(f"{self.folder}/{END}.new", "w", encoding="utf-8") as file:  # noqa: PTH123 - as above
-            file.write(text)
-        os.rename(f"{self.folder}/{END}.new", f"{self.folder}/{END}")  # noqa: PTH104 - as above
+        self.write_down(end)
         found = end.get("exit_code")
         return found if isinstance(found, int) else 1
+
+    def make_room(self) -> None:
+        """Take the room on the disk that its ending will need: it may be full by then."""
+        with open(f"{self.folder}/{END}.new", "wb") as file:  # noqa: PTH123 - as above
+            file.write(b" " * END_BYTES)
+
+    def write_down(self, end: dict[str, object]) -> None:
+        """Say how it ended, in the room that was taken for it."""
+        reason = str(end.get("reason", ""))
+        while len(text := json.dumps(end).encode()) > END_BYTES:
+            reason = reason[: len(reason) // 2]
+            end["reason"] = reason
+        with open(f"{self.folder}/{END}.new", "r+b") as file:  # noqa: PTH123 - as above
+            file.write(text)
+        os.rename(f"{self.folder}/{END}.new", f"{self.folder}/{END}")  # noqa: PTH104 - as above
 
     def follow(self, words: list[str], *, is_again: bool = False) -> int:
         """Pass a command's output on until it ends; one that is followed again repeats itself."""
