@@ -127,8 +127,6 @@ VALUES: Mapping[str, Case] = {
     ),
 }  # fmt: skip
 NOT_YET: Mapping[str, Mapping[str, Any]] = {
-    "build": {"build": True},
-    "repository": {"repository": "images"},
     "dry_run": {"dry_run": True},
     "queue_name": {"queue_name": ["a", "b"]},
 }
@@ -164,7 +162,7 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
     with embedded(SHIPWAY_GIT_PROTOCOLS="https,ssh,http") as made, shell_of(made.env):
-        made.configure_agent(git_protocols=["https", "ssh", "http"])
+        made.configure_agent(git_protocols=["https", "ssh", "http"], resources=["local-process"])
         made.up()
         source = made.root / "served" / "work"
         source.mkdir(parents=True)

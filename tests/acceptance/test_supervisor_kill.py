@@ -17,7 +17,7 @@ from shipway.domain.attempt import Cause, Phase
 from shipway.domain.spool import META, Note, NoteKind
 from shipway.plugins.errors import TemporaryError
 from shipway.plugins.runner import RunStatus
-from shipway.runners import local_process
+from shipway.runners import local_supervised
 from shipway.runners.local_guardian import ensure_guardian
 from shipway.runners.local_home import GuardianFacts, Settings
 from shipway.runners.local_machine import boot_ms
@@ -206,7 +206,7 @@ def test_an_end_is_told_though_no_new_supervisor_came_up(
 
     stage.open()
     handle = stage.creature("tree")
-    monkeypatch.setattr(local_process, "ensure_guardian", ensure)
+    monkeypatch.setattr(local_supervised, "ensure_guardian", ensure)
     old = stage.guardian()
     kill_supervisors(stage)
     assert stage.ended(handle).cause is Cause.SUPERVISOR
