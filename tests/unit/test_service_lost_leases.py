@@ -147,3 +147,22 @@ def test_a_pinned_lock_and_a_failure_s_reason_are_written_down(world: World) -> 
     events = world.do(lambda tx: world.service.items.events(tx, world.ann, item_id))
     assert (events[-2].event, events[-2].actor, events[-2].data) == ("pin", "ann", {"lock": lock})
     assert events[-1].data["reason"] == "exit code 3"
+
+
+def test_a_late_copy_of_a_first_call_takes_no_newer_lease(world: World) -> None:
+    """A network may deliver what an agent said it holds again, long after: it is old by then."""
+    world.register("agent-one", facts={"process": "first"})
+    world.lease(limit=0, held={}, is_whole=True, process="first")
+    world.add()
+    grant = world.lease().leases[0]
+    answer = world.lease(limit=0, held={}, is_whole=True, process="first")
+    assert answer.lost == []
+    assert world.item(grant.item.id).state is State.LEASED
+    world.register("agent-one", facts={"process": "first"})  # a late copy of that call, too
+    gone = {ItemId("nothing"): Token("t")}
+    answer = world.lease(limit=0, held=gone, is_whole=True, process="first")
+    assert answer.lost == ["nothing"]
+    assert world.item(grant.item.id).state is State.LEASED
+    world.register("agent-one", facts={"process": "second"})
+    world.lease(limit=0, held={}, is_whole=True, process="second")
+    assert world.item(grant.item.id).state is State.PENDING

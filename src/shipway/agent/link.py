@@ -213,6 +213,7 @@ class Link:
         held = [{"item": item, "token": token} for item, token in need.held.items()]
         ask = {"agent": self._agent, "limit": 0, "used_slots": need.used, "held": held}
         ask |= {"whole": self._is_whole, "reports": []}
+        ask["process"] = str(self._registration.get("facts", {}).get("process", ""))
         calls = self._transport.leases
         courier.send(lambda: calls.lease(ask, wait_s=0), ())
 

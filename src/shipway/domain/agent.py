@@ -11,6 +11,7 @@ from shipway.domain.disk import Room
 from shipway.domain.ids import AgentId, QueueId, UserName
 
 CLIENT_FACT = "client"  # what such an agent says of itself, by the name that its client has
+SETTLED_FACT = "settled"  # which process of it said, when it began, what it holds
 LACKS_FACT = "lacks"  # resource -> why an agent does not offer it, as it registers
 LACK_LIMIT = 300  # characters of such a reason that are shown
 SILENT_AFTER_MS = 60_000  # an agent not heard of for so long is shown as away

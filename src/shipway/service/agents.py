@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shipway.domain.actor import Actor, Role
-from shipway.domain.agent import Agent, AgentState, RunAs, room_in
+from shipway.domain.agent import SETTLED_FACT, Agent, AgentState, RunAs, room_in
 from shipway.domain.errors import Forbidden, Invalid, NotFound
 from shipway.domain.ids import AgentId
 from shipway.domain.item import Item
@@ -70,7 +70,7 @@ class Agents:
             run_as=RunAs(run_as),
             slots=slots,
             used_slots=known.used_slots if known else 0,
-            facts=dict(facts) if isinstance(facts, Mapping) else {},
+            facts=_facts(facts, known),
             created_at=known.created_at if known else now,
             seen_at=now,
         )
@@ -164,3 +164,13 @@ def _names(values: Mapping[str, Any], key: str) -> list[str]:
         raise Invalid(f"{key} must be a list of names, not {value!r}", field=key, value=value)
     assert value is not None
     return list(dict.fromkeys(value))
+
+
+def _facts(facts: object, known: Agent | None) -> dict[str, Any]:
+    """Return what an agent says of itself; a process that settled stays settled."""
+    said = dict(facts) if isinstance(facts, Mapping) else {}
+    said.pop(SETTLED_FACT, None)
+    settled = known.facts.get(SETTLED_FACT) if known is not None else None
+    if settled is not None and settled == said.get("process"):
+        said[SETTLED_FACT] = settled
+    return said

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from shipway.domain.actor import Actor, Role
-from shipway.domain.agent import Agent, AgentState, RunAs
+from shipway.domain.agent import SETTLED_FACT, Agent, AgentState, RunAs
 from shipway.domain.errors import Code, LeaseLost, NotFound
 from shipway.domain.ids import AgentId, Digest, ItemId, Random, Token, new_tokens
 from shipway.domain.item import Event, FailureClass, Item, ItemEvent, Note, State, after
@@ -54,6 +54,7 @@ class LeaseAsk:
     starts: Starts | None = None
     held: Mapping[ItemId, Token] | None = None  # the first call after a start: all that it holds
     is_whole: bool = False  # with `held`: whatever this agent ever began is among them, or ended
+    process: str = ""  # with `held`: which process of the agent says so
     reports: Sequence[Report] = ()
 
 
@@ -210,16 +211,21 @@ class Leases:
         it does not know of never began, also where the item was started with its lease.
         """
         held, kept = ask.held or {}, set()
+        is_again = bool(ask.process) and agent.facts.get(SETTLED_FACT) == ask.process
         for item in tx.leases.held_by(agent.id):
             if held.get(item.id) == item.lease_token:
                 kept.add(item.id)
                 self._append(tx, item, Note.RESUME, agent.id, {})
+            elif is_again:
+                continue
             elif ask.is_whole and item.state is State.RUNNING:
                 assert item.lease_token is not None
                 report = Report(item=item.id, token=item.lease_token, event=Event.REQUEUE)
                 self._end(tx, item, self._ending(tx, item, report), actor=agent.id, report=report)
             else:
                 self.lose(tx, item, why="it came back without this lease", actor=agent.id)
+        if ask.process and not is_again:
+            tx.agents.set_facts(agent.id, {**agent.facts, SETTLED_FACT: ask.process})
         return [item for item in held if item not in kept]
 
     def _grant(

@@ -81,6 +81,7 @@ class LeasesBody(msgspec.Struct, forbid_unknown_fields=True):
     starts: StartsBody | None = None
     held: list[HeldBody] | None = None
     whole: bool = False
+    process: str = ""
     reports: list[ReportBody] = []
 
 
@@ -139,6 +140,7 @@ def read_ask(text: bytes) -> tuple[LeaseAsk, float]:
         starts=None if body.starts is None else _starts(body.starts),
         held=None if body.held is None else _held(body.held),
         is_whole=body.whole,
+        process=body.process,
         reports=[_report(report) for report in body.reports],
     )
     return ask, body.wait_s

@@ -119,6 +119,7 @@ class Site:
                 "resources": ["local-process"],
                 "run_as": self._run_as.value,
                 "slots": self.slots,
+                "facts": {"process": f"began at {machine.monotonic()}"},
             },
             emit=self._hear,
             boot_ms=machine.monotonic,

@@ -74,9 +74,10 @@ class World:
         quiet = max((fault.at + fault.for_ms for fault in self.plan.faults), default=0.0)
         self.kernel.after(quiet, lambda: self.history.note("fate", What.QUIET))
         self.kernel.run(quiet)
-        while not self.is_over() and self.kernel.now < quiet + PATIENCE_MS:
+        was_over = False  # twice in a row: what was on its way may have begun something new
+        while not (was_over and self.is_over()) and self.kernel.now < quiet + PATIENCE_MS:
+            was_over = self.is_over()
             self.kernel.run(self.kernel.now + LOOK_MS)
-        self.kernel.run(self.kernel.now + LOOK_MS)
 
     def close(self) -> None:
         """End everything."""
