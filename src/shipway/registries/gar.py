@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
-from shipway.domain.image_ref import ImageRef
-from shipway.plugins.registry import Credentials, Manifest
-from shipway.registries.login_program import ask_cloud
-from shipway.registries.registry_client import RegistryClient
-
-_HOST = re.compile(r"[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]+\.)?gcr\.io")
-_INSTALL = "install the Google Cloud command line"
+from shipway.registries.cloud_registry import CloudRegistry
 
 
-class GoogleRegistry:
+class GoogleRegistry(CloudRegistry):
     """The registry plugin `gar`."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self._env = env
-        self._client = RegistryClient(env, cloud=self._login)
+    hosts = re.compile(r"[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]+\.)?gcr\.io")
+    user = "oauth2accesstoken"
+    install = "install the Google Cloud command line"
 
-    @classmethod
-    def serves(cls, host: str) -> bool:
-        """Tell whether a host is one of the cloud's."""
-        return _HOST.fullmatch(host) is not None
-
-    def credentials(self, ref: ImageRef) -> Credentials | None:
-        """Return docker's or podman's login for it, else the one that the cloud's program says."""
-        return self._client.credentials(ref)
-
-    def manifest(self, ref: ImageRef, *, timeout_s: float = 10.0) -> Manifest | None:
-        """Return what the name stands for now, or None."""
-        return self._client.manifest(ref, timeout_s=timeout_s)
-
-    def _login(self, ref: ImageRef, limit_s: float) -> Credentials:
-        argv = ["gcloud", "auth", "print-access-token", "--quiet"]
-        password = ask_cloud(argv, self._env, host=ref.host, install=_INSTALL, limit_s=limit_s)
-        return Credentials(username="oauth2accesstoken", password=password)
+    def question(self, host: re.Match[str]) -> list[str]:  # noqa: ARG002 - one login for all hosts
+        """Ask gcloud for an access token."""
+        return ["gcloud", "auth", "print-access-token", "--quiet"]
