@@ -14,7 +14,7 @@ from shipway.plugins.container_policy import ContainerPolicy
 from shipway.plugins.errors import PermanentError
 from shipway.plugins.source import FetchRequest
 from shipway.sources.image import ImageSource
-from tests.support.contained import Stage
+from tests.support.contained import Stage, staged
 from tests.support.engines import BASE, ENGINES, TestEngine, an_engine
 
 LOOK = """\
@@ -38,13 +38,8 @@ def lent(request: pytest.FixtureRequest) -> Iterator[TestEngine]:
 
 @pytest.fixture
 def stage(lent: TestEngine, tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path, lent)
-    stage.open()
-    try:
+    with staged(tmp_path, lent) as stage:
         yield stage
-    finally:
-        stage.close()
-        stage.until(lambda: lent.containers() == [])
 
 
 def allow(stage: Stage, **policy: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shipway.domain.attempt import Cause
 from shipway.runners.local_machine import processes
-from tests.support.contained import Stage
+from tests.support.contained import Stage, staged
 from tests.support.engines import an_engine
 
 COUNTING = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo line $i; sleep 0.1; done; exit 5"
@@ -20,14 +20,11 @@ STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.05; done"
 
 @contextmanager
 def a_stage(folder: Path, *, with_live_restore: bool) -> Iterator[Stage]:
-    with an_engine("docker", with_live_restore=with_live_restore) as lent:
-        stage = Stage(folder, lent)
-        stage.open()
-        try:
-            yield stage
-        finally:
-            stage.close()
-        stage.until(lambda: lent.containers() == [])
+    with (
+        an_engine("docker", with_live_restore=with_live_restore) as lent,
+        staged(folder, lent) as stage,
+    ):
+        yield stage
 
 
 def test_with_live_restore_it_goes_on_and_no_line_is_lost(tmp_path: Path) -> None:

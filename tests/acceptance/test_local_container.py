@@ -18,7 +18,7 @@ from shipway.plugins.runner import Bind
 from shipway.runners.local_container import container_name
 from shipway.runners.local_machine import boot_ms, processes
 from shipway.supervise.tree import children
-from tests.support.contained import Stage
+from tests.support.contained import Stage, staged
 from tests.support.engines import BASE, ENGINES, TestEngine, an_engine
 
 PATIENT = "trap 'echo got; exit 7' TERM; echo up; while :; do sleep 0.05; done"
@@ -46,13 +46,8 @@ def lent(request: pytest.FixtureRequest) -> Iterator[TestEngine]:
 
 @pytest.fixture
 def stage(lent: TestEngine, tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path, lent)
-    stage.open()
-    try:
+    with staged(tmp_path, lent) as stage:
         yield stage
-    finally:
-        stage.close()
-        stage.until(lambda: lent.containers() == [])
 
 
 def test_exit_code_output_and_environment_are_the_program_s(stage: Stage) -> None:

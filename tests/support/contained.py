@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +108,15 @@ class Stage:
                 self.ended(status.handle, limit_s=40)
                 self.runner.forget(status.handle)
         self.runner.close()
+
+
+@contextmanager
+def staged(root: Path, lent: TestEngine) -> Iterator[Stage]:
+    """Lend a stage that is open, and prove that no container is left of it."""
+    stage = Stage(root, lent)
+    stage.open()
+    try:
+        yield stage
+    finally:
+        stage.close()
+        stage.until(lambda: lent.containers() == [])
